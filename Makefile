@@ -1,0 +1,42 @@
+# The two commands of the README, and the benches. VENV_ARGS=--system-site-packages reuses an installed torch.
+PYTHON ?= python3
+VENV_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: demo test lint bench clean
+
+.venv/pyvenv.cfg:
+	$(PYTHON) -m venv $(VENV_ARGS) .venv
+
+# One pip call, so that torch and torchvision are chosen together.
+.venv/demo.stamp: pyproject.toml | .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/test.stamp: pyproject.toml | .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic]"
+	touch $@ .venv/demo.stamp
+
+.venv/bench.stamp: pyproject.toml | .venv/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,bench]"
+	touch $@ .venv/test.stamp .venv/demo.stamp
+
+demo: .venv/demo.stamp
+	$(BIN)/coterie fit digits -o runs/demo
+	$(BIN)/coterie evaluate runs/demo --labels builtin
+	$(BIN)/coterie report runs/demo -o runs/demo/report.html
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# make bench TABLE=store   (benchmarks/README.md lists the tables)
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks.$(TABLE)
+
+clean:
+	rm -rf .venv runs build src/*.egg-info

@@ -1,0 +1,32 @@
+"""What this container really has: cores and memory, not those of the host. Standard library only."""
+
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Processors this process may use: the affinity mask, cut to the container's quota; at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _words(CGROUP / "cpu.max")  # "max 100000" or "150000 100000": microseconds per period
+    if len(quota) == 2 and quota[0] != "max":
+        count = min(count, max(1, int(quota[0]) // int(quota[1])))
+    return count
+
+
+def memory() -> int:
+    """Bytes of memory this process may use: the machine's, cut to the container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 << 30
+    for limit in (CGROUP / "memory.max", CGROUP / "memory" / "memory.limit_in_bytes"):
+        words = _words(limit)
+        if words and words[0].isdigit():
+            total = min(total, int(words[0]))
+    return total
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
