@@ -1,0 +1,62 @@
+"""The label-free task that trains the encoder first; any of them serves any system (`--set pretext=...`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from coterie.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
+from coterie.errors import InputError
+from coterie.images import Images
+from coterie.run import Run
+
+PRETEXTS = ("simclr", "frozen")
+
+
+@dataclass(frozen=True)
+class PretextConfig:
+    """Settings every system shares: the encoder, and the task that trains it."""
+
+    n_clusters: int = 10
+    image_size: int = 32  # px, the working size of the decoded store
+    max_pixels: int = 100_000_000  # a picture with more is set aside as a problem
+    encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
+    weights: str = ""  # a local safetensors file to start from
+    pretrained: bool = False  # start from the weights timm publishes
+    augment: str = "photos"  # photos, glyphs or garments: what may change without changing the kind
+    pretext: str = "simclr"  # simclr, or frozen: the given weights as they are
+    pretext_epochs: int = 60
+    pretext_batch: int = 256  # images; each gives two views
+    pretext_rate: float = 4e-3  # peak of the one-cycle schedule, AdamW
+    pretext_decay: float = 0.01  # AdamW weight decay
+    pretext_temperature: float = 0.2
+    projection: int = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
+
+
+def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
+    """The encoder after its pretext task; with `frozen`, as its weights came."""
+    if config.pretext not in PRETEXTS:
+        raise InputError(f"no pretext is called {config.pretext!r}; there are {', '.join(PRETEXTS)}")
+    if config.encoder == PRECOMPUTED and config.pretext != "frozen":
+        raise InputError(
+            f"encoder=precomputed gives features, and pretext={config.pretext} would have to train an encoder; use pretext=frozen"
+        )
+    if config.pretext == "frozen" and not (config.weights or config.pretrained or config.encoder in ("pixels", PRECOMPUTED)):
+        raise InputError("pretext=frozen needs trained weights: give --weights FILE, or --set pretrained=true with a timm --encoder")
+    encoder = run.new("encoder", _start, images, config)
+    if config.pretext == "simclr":
+        from coterie.methods.pretext import simclr
+
+        simclr.train(encoder, images, config, run)
+    return encoder
+
+
+def _start(images: Images, config: PretextConfig) -> Encoder:
+    encoder = build(EncoderSpec(config.encoder, config.image_size))
+    if config.encoder != PRECOMPUTED:
+        encoder.standardise(*colour_statistics(images))
+    if config.pretrained:
+        load_pretrained(encoder)
+    if config.weights:
+        load_weights(encoder, Path(config.weights))
+    return encoder

@@ -1,0 +1,125 @@
+"""Crops, turns, flips and colours of a whole batch in two kernels, a separate draw for every image.
+
+Two facts make it fast. Every geometric operation is one 2 x 3 matrix, so crop, resize, flip, rotate, shear and translate
+are one `grid_sample`. And brightness, contrast, saturation, hue and grayscale are linear in the colours and, left unclipped
+between each other, commute: with luma weights w, image mean luma m, and P, Q the chroma plane and its quarter turn (in YIQ),
+
+    colour(x) = b * (c * w.x + (1 - c) * m) * 1  +  b * c * s * (cos(h) P + sin(h) Q) x
+
+for brightness b, contrast c, saturation s (0: grayscale) and hue angle h, so they are one 3 x 4 matrix per image.
+torchvision clips to [0, 1] after each operation and turns hue in HSV; here the result is clipped once and hue turns in YIQ
+(equal for small angles, within the tolerance the tests state). No order needs to be drawn, because the order does not matter.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and torchvision weigh grey
+_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_TURN = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+GREY = torch.ones(3, 1) @ LUMA[None]  # x -> (w.x) * 1
+CHROMA = torch.eye(3) - GREY  # P: what is left without the luma
+QUARTER_TURN = torch.linalg.inv(_YIQ) @ _TURN @ _YIQ  # Q: the chroma turned by 90 degrees
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one view is drawn from. Probabilities in [0, 1], areas and shifts as shares of the image, angles in degrees."""
+
+    area: tuple[float, float] = (0.2, 1.0)  # of the crop; above 1 zooms out, the border repeats
+    aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    inside: bool = True  # the crop lies inside the image; False: its centre moves by `shift` only
+    shift: float = 0.0  # +- share of the image's side
+    rotate: float = 0.0  # +- degrees
+    shear: float = 0.0  # +- tangent
+    flip: float = 0.5
+    brightness: float = 0.4  # factor in 1 +- this
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1  # +- turns
+    jitter: float = 0.8  # probability of the four above, together
+    grey: float = 0.2
+    cutout: float = 0.0  # largest side of a square hole, share of the image's side; the side is uniform in (0, this]
+
+    def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
+        draws = Draws(len(pixels_B3HW), generator)
+        # Cropping moves pixels and colouring maps their values, so the two commute but for the mean that contrast needs;
+        # SimCLR colours the crop, so the crop comes first.
+        x = warp(pixels_B3HW, self._geometry(draws))
+        if self.jitter or self.grey:
+            x = colour(x, *self._colours(draws))
+        return cut_hole(x, draws, self.cutout) if self.cutout else x
+
+    def _geometry(self, draws: "Draws") -> Tensor:
+        area = draws.uniform(*self.area)
+        aspect = draws.uniform(math.log(self.aspect[0]), math.log(self.aspect[1])).exp()
+        width, height = (area * aspect).sqrt(), (area / aspect).sqrt()
+        if self.inside:  # RandomResizedCrop draws again until the crop fits; clamping keeps almost the same distribution
+            width, height = width.clamp(max=1), height.clamp(max=1)
+            x, y = draws.uniform(-1, 1) * (1 - width), draws.uniform(-1, 1) * (1 - height)
+        else:
+            x, y = draws.uniform(-2, 2) * self.shift, draws.uniform(-2, 2) * self.shift
+        mirror = 1 - 2 * draws.coin(self.flip)
+        angle = draws.uniform(-self.rotate, self.rotate) * (math.pi / 180)
+        shear = draws.uniform(-self.shear, self.shear)
+        cos, sin = angle.cos(), angle.sin()
+        # output -> input coordinates: scale, shear, turn, shift
+        rows = [width * mirror * cos, height * (shear * cos - sin), x, width * mirror * sin, height * (shear * sin + cos), y]
+        return torch.stack(rows, 1).view(-1, 2, 3)
+
+    def _colours(self, draws: "Draws") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        on = draws.coin(self.jitter)
+        brightness, contrast, saturation = (1 + on * draws.uniform(-v, v) for v in (self.brightness, self.contrast, self.saturation))
+        hue = on * draws.uniform(-self.hue, self.hue) * (2 * math.pi)
+        return brightness, contrast, saturation * (1 - draws.coin(self.grey)), hue
+
+
+class Draws:
+    """Per-image random numbers for a batch of `size`, from one CPU generator."""
+
+    def __init__(self, size: int, generator: Generator):
+        self.size, self.generator = size, generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.size, generator=self.generator)
+
+    def coin(self, probability: float) -> Tensor:
+        """1.0 with the probability, else 0.0."""
+        return (torch.rand(self.size, generator=self.generator) < probability).float()
+
+
+def warp(pixels_B3HW: Tensor, matrix_B23: Tensor, padding: str = "border", mode: str = "bilinear") -> Tensor:
+    """Each image sampled through its 2 x 3 matrix of output -> input coordinates in [-1, 1]."""
+    x = pixels_B3HW.contiguous()  # grid_sample's fast path on the CPU wants planes
+    grid = F.affine_grid(matrix_B23.to(x.device, x.dtype), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=False)
+
+
+def colour(pixels_B3HW: Tensor, brightness_B: Tensor, contrast_B: Tensor, saturation_B: Tensor, hue_B: Tensor) -> Tensor:
+    """Each image through its own composed colour matrix (module docstring); factors 1 and angle 0 change nothing. Clipped to [0, 1]."""
+    b, _, h, w = pixels_B3HW.shape
+    x = pixels_B3HW.reshape(b, 3, h * w)
+    chroma = brightness_B * contrast_B * saturation_B
+    coefficients = torch.stack([brightness_B * contrast_B, chroma * hue_B.cos(), chroma * hue_B.sin()], 1)
+    matrix_B33 = (coefficients @ torch.stack([GREY, CHROMA, QUARTER_TURN]).view(3, 9)).view(b, 3, 3).to(x.device, x.dtype)
+    mean_luma_B = x.mean(2) @ LUMA.to(x.device, x.dtype)
+    offset_B = (brightness_B * (1 - contrast_B)).to(x.device, x.dtype) * mean_luma_B
+    return torch.baddbmm(offset_B.view(b, 1, 1), matrix_B33, x).clamp_(0, 1).view(b, 3, h, w)
+
+
+def cut_hole(pixels_B3HW: Tensor, draws: Draws, largest: float) -> Tensor:
+    """One square hole per image (cutout): side uniform in (0, largest], centre uniform, filled with the image's mean colour.
+
+    The published code fills with 0 after normalisation, the mean colour of the data set; the mean of the image itself
+    needs no data set and hides no less.
+    """
+    _, _, h, w = pixels_B3HW.shape
+    side = draws.uniform(0, largest) / 2
+    rows = ((torch.arange(h) + 0.5) / h - draws.uniform(0, 1)[:, None]).abs() < side[:, None]
+    columns = ((torch.arange(w) + 0.5) / w - draws.uniform(0, 1)[:, None]).abs() < side[:, None]
+    hole_B1HW = (rows[:, None, :, None] & columns[:, None, None, :]).to(pixels_B3HW.device)
+    return torch.where(hole_B1HW, pixels_B3HW.mean((2, 3), keepdim=True), pixels_B3HW)

@@ -1,0 +1,60 @@
+"""Health without labels: what a clustering looks like after an epoch, and when to worry.
+
+Shapes: N images, K clusters.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coterie.losses import distribution_entropy
+
+CONFIDENT = 0.95  # a probability above it counts as confident
+COLLAPSE_SHARE = 0.5  # one cluster above this share, where an even one would hold less than half as much, is a collapse
+COLLAPSE_EMPTY = 0.2  # more empty clusters than this share is a collapse
+UNSURE = 0.3  # fewer confident images than this share: the result is little more than a guess
+
+
+def vital_signs(p_NK: Tensor, previous_N: Tensor | None = None, confident: float = CONFIDENT) -> dict[str, Any]:
+    """Sizes (list of K), empty clusters, entropy of the sizes (nats), share of confident images, share whose label changed."""
+    labels = p_NK.argmax(1)
+    sizes = torch.bincount(labels, minlength=p_NK.shape[1])
+    signs: dict[str, Any] = {
+        "sizes": sizes.tolist(),
+        "empty": int((sizes == 0).sum()),
+        "entropy": float(distribution_entropy(sizes / sizes.sum())),
+        "confident": float((p_NK.max(1).values > confident).float().mean()),
+    }
+    if previous_N is not None:
+        signs["changed"] = float((labels != previous_N).float().mean())
+    return signs
+
+
+def agreement(labels_N: Tensor, neighbours_NK: Tensor) -> float:
+    """How often an image and its neighbours share a cluster, corrected for chance: 1 always, 0 as often as sizes alone explain.
+
+    (observed - expected) / (1 - expected) with expected = sum of squared cluster shares; 0.0 when one cluster holds everything,
+    so that a collapse scores worst.
+    """
+    observed = (labels_N[neighbours_NK] == labels_N[:, None]).double().mean()
+    expected = (torch.bincount(labels_N).double() / len(labels_N)).square().sum()
+    return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
+
+
+def worries(signs: dict[str, Any]) -> list[str]:
+    """What is wrong with a clustering of these vital signs, each with what to try; empty when well."""
+    sizes, found = signs["sizes"], []
+    k, n = len(sizes), sum(sizes)
+    largest = max(sizes) / n
+    if k > 1 and (largest > max(COLLAPSE_SHARE, 2 / k) or largest == 1):
+        found.append(
+            f"collapse: one of {k} clusters holds {largest:.0%} of the images; try another --seed, more pretext epochs, or fewer --clusters"
+        )
+    if signs["empty"] > COLLAPSE_EMPTY * k or (signs["empty"] and not found and k <= 5):
+        found.append(f"{signs['empty']} of {k} clusters are empty; try fewer --clusters")
+    if signs.get("confident", 1) < UNSURE:
+        found.append(
+            f"only {signs['confident']:.0%} of the images are assigned with confidence; try a longer training, another --clusters, or --encoder with --weights"
+        )
+    return found

@@ -1,0 +1,182 @@
+"""An encoder and its features. The only file that knows timm.
+
+Names: "small" and "small-32" (ResNet-9 of width 16 and 32), "resnet18-cifar", "resnet34-cifar", "resnet18-stl", "resnet34-stl",
+"pixels" (no network: the pixels themselves), "precomputed" (no network and no images: features as given), or any timm model.
+
+Shapes: N images, B batch, D feature.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from coterie.backbones.cifar_resnet import CifarResNet
+from coterie.backbones.resnet9 import ResNet9, stem_stride
+from coterie.errors import InputError
+from coterie.images import Images
+
+if TYPE_CHECKING:
+    from coterie.run import Run
+
+PRECOMPUTED = "precomputed"
+STATISTICS_FROM = 10_000  # images that mean and deviation of the colours are taken from
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that is needed to build the same network again. `image_size` in px."""
+
+    name: str
+    image_size: int
+
+
+class Encoder(nn.Module):
+    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, then the backbone runs."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, spec: EncoderSpec):
+        super().__init__()
+        self.spec = spec
+        self.backbone, self.n_features = _backbone(spec)
+        self.register_buffer("mean", torch.full((3,), 0.5))
+        self.register_buffer("deviation", torch.full((3,), 0.25))
+
+    def standardise(self, mean_3: Tensor, deviation_3: Tensor) -> None:
+        """Takes mean and deviation of each colour channel, in [0, 1]."""
+        self.mean.copy_(mean_3)
+        self.deviation.copy_(deviation_3)
+
+    def forward(self, pixels_B3HW: Tensor) -> Tensor:
+        if self.spec.name == PRECOMPUTED:
+            return self.backbone(pixels_B3HW)
+        x = (pixels_B3HW - self.mean.view(1, 3, 1, 1)) / self.deviation.view(1, 3, 1, 1)
+        return self.backbone(x.contiguous(memory_format=torch.channels_last))
+
+
+class Flat(nn.Module):
+    """No network: an image's own pixels in a row, or features as they were given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.contiguous().flatten(1)
+
+
+def build(spec: EncoderSpec) -> Encoder:
+    """An encoder with untrained weights. Raises InputError for a name neither Coterie nor timm knows."""
+    return Encoder(spec)
+
+
+def load_weights(encoder: Encoder, file: Path) -> None:
+    """Loads a local safetensors file into the backbone (a state_dict of it, or of a whole encoder). InputError says what does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"--weights {file}: not a readable safetensors file ({error})") from error
+    state = {key.removeprefix("backbone.").removeprefix("encoder.backbone."): value for key, value in state.items()}
+    wanted = encoder.backbone.state_dict()
+    missing = sorted(key for key in wanted if key not in state or state[key].shape != wanted[key].shape)
+    if missing:
+        raise InputError(
+            f"--weights {file}: {len(missing)} of {len(wanted)} tensors of {encoder.spec.name} are not in it (first: {missing[0]})"
+        )
+    encoder.backbone.load_state_dict({key: state[key] for key in wanted})
+
+
+def load_pretrained(encoder: Encoder) -> None:
+    """Loads the weights timm publishes for this model, from its cache or the hub; sets the colour statistics they were trained with."""
+    import timm
+
+    name = encoder.spec.name
+    if name in OWN:
+        raise InputError(
+            f"encoder {name!r} has no published weights; give a local file with --weights, or name a timm model with --encoder"
+        )
+    try:
+        source = _timm(encoder.spec, pretrained=True)
+    except Exception as error:  # whatever way the hub fails, the person offline needs the same advice
+        raise InputError(
+            f"the weights of {name!r} could not be loaded ({type(error).__name__}); with no network, download its model.safetensors from "
+            f"huggingface.co/timm on another machine and pass it with --weights FILE"
+        ) from error
+    encoder.backbone.load_state_dict(source.state_dict())
+    config = timm.data.resolve_model_data_config(source)
+    encoder.standardise(torch.tensor(config["mean"]), torch.tensor(config["std"]))
+
+
+def colour_statistics(images: Images) -> tuple[Tensor, Tensor]:
+    """Mean (3,) and deviation (3,) of each channel in [0, 1], from at most 10,000 evenly spread images; a flat channel gets deviation 1/8."""
+    ids = torch.linspace(0, len(images) - 1, min(len(images), STATISTICS_FROM)).long()
+    total, square, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
+    for batch in images.batches(512, ids=ids):
+        x = batch.pixels_B3HW.double()
+        total += x.sum((0, 2, 3)).cpu()
+        square += x.square().sum((0, 2, 3)).cpu()
+        count += x.shape[0] * x.shape[2] * x.shape[3]
+    mean = total / count
+    return mean.float(), (square / count - mean**2).clamp(min=0).sqrt().clamp(min=1 / 8).float()
+
+
+@torch.inference_mode()
+def features(encoder: nn.Module, images: Images, run: "Run", batch_size: int = 512) -> Tensor:
+    """Features (N, D) float32 of the clean images, in eval mode; row i = image i. On several ranks each computes its part; all get all."""
+    was_training = encoder.training
+    encoder.eval()
+    rows: list[Tensor] = []
+    for pixels_B3HW in _share(images, run, batch_size):
+        with run.autocast():
+            rows.append(encoder(pixels_B3HW).float())
+    encoder.train(was_training)
+    mine = torch.cat(rows)
+    if run.world == 1:
+        return mine.clone()  # out of inference mode's special tensors
+    return run.gather(mine)[: len(images)].clone()
+
+
+def _share(images: Images, run: "Run", batch_size: int) -> Iterable[Tensor]:
+    """This rank's contiguous part of the set, padded with the last image so that every rank has the same number of rows."""
+    each = -(-len(images) // run.world)
+    ids = torch.arange(run.rank * each, (run.rank + 1) * each).clamp(max=len(images) - 1)
+    for batch in run.place(images).batches(batch_size, ids=ids):
+        yield batch.pixels_B3HW
+
+
+OWN: dict[str, Callable[[int], ResNet9 | CifarResNet]] = {
+    "small": lambda size: ResNet9(16, stem_stride(size)),
+    "small-32": lambda size: ResNet9(32, stem_stride(size)),
+    "resnet18-cifar": lambda size: CifarResNet(18),
+    "resnet34-cifar": lambda size: CifarResNet(34),
+    "resnet18-stl": lambda size: CifarResNet(18, pool_stem=True),
+    "resnet34-stl": lambda size: CifarResNet(34, pool_stem=True),
+}
+
+
+def _backbone(spec: EncoderSpec) -> tuple[nn.Module, int]:
+    if spec.name == "pixels":
+        return Flat(), 3 * spec.image_size**2
+    if spec.name == PRECOMPUTED:
+        return Flat(), 0  # whatever is given
+    if spec.name in OWN:
+        own = OWN[spec.name](spec.image_size)
+        return own, own.n_features
+    backbone: Any = _timm(spec, pretrained=False)
+    return backbone, backbone.num_features
+
+
+def _timm(spec: EncoderSpec, pretrained: bool) -> nn.Module:
+    import timm
+
+    if not timm.is_model(spec.name):
+        raise InputError(
+            f"no encoder is called {spec.name!r}; there are {', '.join(OWN)}, pixels, and the models of timm (timm.list_models())"
+        )
+    config = timm.get_pretrained_cfg(spec.name)
+    sized: dict[str, Any] = {"img_size": spec.image_size} if config is not None and config.fixed_input_size else {}
+    return timm.create_model(spec.name, pretrained=pretrained, num_classes=0, **sized)

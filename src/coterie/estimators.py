@@ -1,0 +1,180 @@
+"""The methods in scikit-learn's shape: fit, predict, predict_proba, transform, score, get_params, clone, pickle, Pipeline.
+
+The fitted state of an estimator is a run folder, as the command line makes it; `save` copies it, `load` opens one.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from coterie import fitting, metrics
+from coterie.errors import InputError
+from coterie.files import probabilities, read_json, read_json_lines, read_table
+from coterie.images import open_images
+from coterie.images.collection import open_rows
+from coterie.model import Model
+from coterie.model import load as load_model
+from coterie.report import page
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+
+class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
+    """What the estimators share. X is anything `open_images` takes: a folder, a zip, an array (N, H, W[, 3]) uint8, a list of paths, Images.
+
+    n_clusters    kinds to find
+    preset        named settings (`coterie presets`); None: those of a named set, else "photos"
+    encoder       small, small-32, resnet18-cifar, ..., any timm name; None: the preset's; "precomputed": X is features (N, D)
+    settings      any other setting by name, as `--set` on the command line
+    random_state  int seed of every random draw
+    device, precision, threads   where to compute, as on the command line
+    time_budget   seconds; the fit ends in time with the best result so far
+    run           folder to keep the run in (and to continue it from); None: a temporary one
+
+    After fit: labels_ (N,) int64, probabilities_ (N, K) float32, n_clusters_, history_ (list of dicts), health_ (list of warnings),
+    n_images_. Raises InputError (a ValueError) for what cannot work.
+    """
+
+    method = ""
+
+    def __init__(
+        self, n_clusters: int = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
+        random_state: int = 0, device: str = "auto", precision: str = "auto", threads: int | None = None,
+        time_budget: float | None = None, run: str | None = None,
+    ):  # fmt: skip
+        self.n_clusters = n_clusters
+        self.preset = preset
+        self.encoder = encoder
+        self.settings = settings
+        self.random_state = random_state
+        self.device = device
+        self.precision = precision
+        self.threads = threads
+        self.time_budget = time_budget
+        self.run = run
+
+    def fit(self, X: Any, y: Any = None) -> "ImageClusterer":
+        """Sorts the images of X into kinds; y is ignored."""
+        devices = self._devices()
+        changes = {**(self.settings or {}), **({"encoder": self.encoder} if self.encoder else {})}
+        gpu = devices.device.type == "cuda"
+        images, plan = fitting.plan(
+            X, self.method, clusters=self.n_clusters, preset=self.preset, settings=changes, seed=int(self.random_state or 0), gpu=gpu
+        )
+        folder = Path(self.run) if self.run else Path(self._fresh_folder())
+        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget)
+        return self._take(folder)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The cluster of each image of X, (N,) int64."""
+        return self.predict_proba(X).argmax(1)
+
+    def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
+        return self.fit(X).labels_
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (N, K) float32, rows sum to 1."""
+        model, z_ND = self._features(X)
+        return model.probabilities(z_ND).cpu().numpy()
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Features (N, D) float32 of the images of X."""
+        return self._features(X)[1].cpu().numpy()
+
+    def score(self, X: Any, y: Any) -> float:
+        """ACC of the prediction for X against the true labels y (N,): Hungarian matching, in [0, 1]."""
+        return metrics.accuracy(y, self.predict(X))
+
+    def save(self, folder: str | Path) -> None:
+        """Copies the run folder to a place of its own."""
+        check_is_fitted(self)
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty; choose another folder")
+        shutil.copytree(self._folder, folder, dirs_exist_ok=True)
+
+    def report(self, file: str | Path) -> Path:
+        """Writes the report, one self-contained html file."""
+        check_is_fitted(self)
+        return page.write(self._folder, Path(file))
+
+    def _devices(self) -> Devices:
+        return Devices(self.device, self.precision, self.threads)
+
+    def _features(self, X: Any) -> tuple[Model, Any]:
+        check_is_fitted(self)
+        devices = self._devices()
+        model = load_model(self._folder, devices)
+        images = open_rows(X) if model.precomputed else open_images(X, model.image_size)
+        run = Run(devices=devices)
+        try:
+            return model, model.features(images, run)
+        finally:
+            run.close()
+
+    def _fresh_folder(self) -> str:
+        self._temporary = tempfile.TemporaryDirectory(prefix="coterie-")
+        return self._temporary.name
+
+    def _take(self, folder: Path) -> "ImageClusterer":
+        """Reads the fitted attributes from a finished run folder."""
+        self._folder = Path(folder)
+        rows = read_table(folder / "assignments.parquet")
+        self.labels_ = rows["cluster"].to_numpy().astype(np.int64)
+        self.probabilities_ = probabilities(rows)
+        self.n_images_ = len(rows)
+        self.n_clusters_ = self.probabilities_.shape[1]
+        self.history_ = read_json_lines(folder / "history.jsonl")
+        self.health_ = read_json(folder / "environment.json")["health"]
+        return self
+
+    @property
+    def features_(self) -> np.ndarray:
+        """Unit features (N, D) float16 of the fitted images."""
+        check_is_fitted(self)
+        return load_file(self._folder / "features.safetensors")["features"]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "labels_")
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {key: value for key, value in super().__getstate__().items() if key not in ("_folder", "_temporary")}
+        if hasattr(self, "_folder"):
+            state["_files"] = {path.name: path.read_bytes() for path in self._folder.iterdir() if path.is_file()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        files = state.pop("_files", None)
+        super().__setstate__(state)
+        if files is not None:
+            self._folder = Path(self._fresh_folder())
+            for name, content in files.items():
+                (self._folder / name).write_bytes(content)
+
+
+class SCAN(ImageClusterer):
+    __doc__ = f"SCAN (Van Gansbeke et al. 2020): pretext, neighbours, clustering, self-labelling.\n\n{ImageClusterer.__doc__}"
+    method = "scan"
+
+
+class KMeans(ImageClusterer):
+    __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
+    method = "kmeans"
+
+
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, KMeans)}
+
+
+def load(folder: str | Path) -> ImageClusterer:
+    """The estimator of a finished run folder, made by `save` or by `coterie fit`."""
+    folder = Path(folder)
+    made = read_json(folder / "config.json")
+    settings = made["settings"]
+    model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
+    return model._take(folder)

@@ -1,0 +1,116 @@
+"""Protocols: how a finished run is scored against true labels. Never mixed in one table.
+
+clusters  ACC (Hungarian), NMI, ARI, many-to-one purity, top-5, beside k-means on pixels and on the features; needs no source
+knn       weighted kNN on the features (k = 200, temperature 0.1; Wu et al. 2018): leave-one-out, or fitted images against `--on`
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from coterie import metrics
+from coterie.errors import InputError
+from coterie.evaluate.knn import weighted_knn
+from coterie.evaluate.labels import Labels, labels_of
+from coterie.files import probabilities, read_json, read_table
+from coterie.kmeans import kmeans
+from coterie.run import seeding
+
+PROTOCOLS = ("clusters", "knn")
+
+
+def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | None" = None) -> dict[str, Any]:
+    """Scores of a run (`evaluate --json`); with `on`, of other images under the run's model (split protocol)."""
+    for name in protocols:
+        if name not in PROTOCOLS:
+            raise InputError(f"no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}")
+    rows, made = read_table(folder / "assignments.parquet", "path", "p"), read_json(folder / "config.json")
+    p_NK = probabilities(rows)
+    fitted = labels_of(made["source"], rows["path"].to_pylist(), None if on else how) if on is None or "knn" in protocols else None
+    features_ND = load_file(folder / "features.safetensors")["features"].float()
+    trace = load_file(folder / "trace.safetensors")
+    k = p_NK.shape[1]
+    generator = seeding.generator(made["seed"], "evaluate")
+
+    if on is None:
+        assert fitted is not None
+        truth, p, z, baseline = fitted, p_NK, features_ND, trace["baseline-pixels"].numpy()
+    else:
+        truth = labels_of(on.source, on.paths, how)
+        p, z, baseline = on.p_MK.numpy(), on.features_MD, on.baseline_M.numpy()
+    scores: dict[str, Any] = {
+        "labels": how or "default",
+        "on": on.source["name"] if on else None,
+        "n_classes": len(truth.names),
+        "n_clusters": k,
+    }
+    if "clusters" in protocols:
+        on_features = kmeans(z, min(k, len(z)), generator, iters=100, init="k-means++", restarts=3).labels_N.numpy()
+        scores |= cluster_scores(truth, p)
+        scores["baseline_acc"] = _known(metrics.accuracy, truth, baseline)
+        scores["features_kmeans_acc"] = _known(metrics.accuracy, truth, on_features)
+        if on is None:
+            scores["curves"] = curves(truth, trace)
+    if "knn" in protocols:
+        assert fitted is not None
+        scores["knn_acc"] = _knn(fitted, features_ND, None if on is None else (truth, z))
+    return scores
+
+
+class New:
+    """Images beside the fitted ones: what `--on` names. M images."""
+
+    def __init__(self, source: dict[str, Any], paths: list[str], p_MK: torch.Tensor, features_MD: torch.Tensor, baseline_M: torch.Tensor):
+        self.source, self.paths, self.p_MK, self.features_MD, self.baseline_M = source, paths, p_MK, features_MD, baseline_M
+
+
+def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
+    """ACC, NMI, ARI, purity, top-5, calibration and the confusion (classes x clusters) of the images whose label is known."""
+    known = truth.values >= 0
+    labels, p = truth.values[known], p_NK[known]
+    clusters = p.argmax(1)
+    table = np.zeros((len(truth.names), p.shape[1]), int)
+    np.add.at(table, (labels, clusters), 1)
+    return {
+        "acc": metrics.accuracy(labels, clusters),
+        "nmi": metrics.nmi(labels, clusters),
+        "ari": metrics.ari(labels, clusters),
+        "n_images": int(known.sum()),
+        "many_to_one": metrics.purity(labels, clusters),
+        **({"top_5": metrics.top_k_accuracy(labels, p, k=5)} if p.shape[1] > 5 else {}),
+        "classes": truth.names,
+        "confusion": table.tolist(),
+        "match": {str(cluster): int(label) for cluster, label in metrics.match(labels, clusters).items()},
+    }
+
+
+def curves(truth: Labels, trace: dict[str, torch.Tensor]) -> dict[str, list[Any]]:
+    """ACC per traced epoch, "stage" -> [[epoch, ACC of each head], ...]."""
+    found: dict[str, list[Any]] = {}
+    for key in sorted(trace):
+        stage, _, epoch = key.rpartition("-")
+        if epoch.isdigit():
+            found.setdefault(stage, []).append(
+                [int(epoch), [round(_known(metrics.accuracy, truth, row.numpy()), 4) for row in trace[key].long()]]
+            )
+    return found
+
+
+def _known(score: Any, truth: Labels, clusters: np.ndarray) -> float:
+    known = truth.values >= 0
+    return float(score(truth.values[known], clusters[known]))
+
+
+def _knn(fitted: Labels, features_ND: torch.Tensor, test: tuple[Labels, torch.Tensor] | None) -> float:
+    known = torch.from_numpy(fitted.values >= 0)
+    labels = torch.from_numpy(fitted.values)[known]
+    if test is None:
+        return float((weighted_knn(features_ND[known], labels, None) == labels).float().mean())
+    truth, z = test
+    by_name = {name: i for i, name in enumerate(fitted.names)}
+    wanted = torch.tensor([by_name.get(truth.names[v], -2) if v >= 0 else -1 for v in truth.values.tolist()])
+    found = weighted_knn(features_ND[known], labels, z[wanted != -1])
+    return float((found == wanted[wanted != -1]).float().mean())

@@ -1,0 +1,86 @@
+"""What stands on an encoder: cluster heads as one einsum, a projection for contrastive losses, centroids as a classifier.
+
+Shapes: B batch, D feature, H heads, K clusters.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Heads(nn.Module):
+    """H linear cluster heads at once: features (B, D) -> logits (H, B, K). H = 1 is no special case.
+
+    Features are standardised first with the mean and deviation given to `standardise` (at the start 0 and 1), so that one
+    learning rate fits every encoder. Initial weights as nn.Linear's, each head its own.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int, n_clusters: int, n_heads: int = 1):
+        super().__init__()
+        bound = 1 / math.sqrt(n_features)
+        self.weight = nn.Parameter(torch.empty(n_heads, n_clusters, n_features).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(n_heads, n_clusters))
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def standardise(self, features_ND: Tensor) -> None:
+        """Takes mean and deviation from these features; a constant column keeps the scale 1."""
+        self.mean.copy_(features_ND.mean(0))
+        deviation = features_ND.std(0, unbiased=False)
+        self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 1.0))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        z = (features_BD - self.mean) * self.scale
+        return torch.einsum("bd,hkd->hbk", z, self.weight) + self.bias[:, None]
+
+    def select(self, head: int) -> "Heads":
+        """The head of that number alone, as a module of its own."""
+        one = Heads(self.weight.shape[2], self.weight.shape[1])
+        one.load_state_dict(self.state_dict() | {"weight": self.weight[head : head + 1], "bias": self.bias[head : head + 1]})
+        return one.to(self.weight.device)
+
+
+class Centroids(nn.Module):
+    """Fixed centroids as a classifier: features (B, D) -> logits (1, B, K) = -squared distance / temperature.
+
+    The temperature is set once, by `calibrate`, to the mean squared distance of an image to its own centroid divided by
+    the number of dimensions that carry the spread (their participation ratio): softmax then gives the probabilities of
+    equal spherical Gaussians around the centroids.
+    """
+
+    centroids: Tensor
+    temperature: Tensor
+
+    def __init__(self, n_features: int, n_clusters: int):
+        super().__init__()
+        self.register_buffer("centroids", torch.zeros(n_clusters, n_features))
+        self.register_buffer("temperature", torch.ones(()))
+
+    @torch.no_grad()
+    def calibrate(self, centroids_KD: Tensor, features_ND: Tensor, labels_N: Tensor) -> None:
+        self.centroids.copy_(centroids_KD)
+        residual = features_ND - self.centroids[labels_N]
+        spread = torch.linalg.eigvalsh((residual.T @ residual / len(residual)).double()).clamp(min=0)
+        dimensions = spread.sum() ** 2 / spread.square().sum().clamp(min=1e-30)
+        self.temperature.fill_(float((2 * spread.sum() / dimensions.clamp(min=1)).clamp(min=1e-12)))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        c = self.centroids
+        z = features_BD.to(c.dtype)
+        return -(z.square().sum(1, keepdim=True) - 2 * z @ c.T + c.square().sum(1))[None] / self.temperature
+
+
+class Projector(nn.Module):
+    """Features (B, D) -> unit vectors (B, out) through one hidden layer of width D (SimCLR sec. 4.2)."""
+
+    def __init__(self, n_features: int, n_out: int = 128):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(n_features, n_features), nn.ReLU(inplace=True), nn.Linear(n_features, n_out))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return F.normalize(self.layers(features_BD).float(), dim=1)

@@ -1,0 +1,103 @@
+"""open_images: any source of pictures -> Images."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from coterie.errors import InputError
+from coterie.images import decode
+from coterie.images.arrays import DEFAULT_SIZE, from_array, from_pictures, load_array
+from coterie.images.collection import Images, Problem, fingerprint
+from coterie.images.named import is_named, load_named
+from coterie.images.names import shown
+from coterie.images.sources import Source, open_source, paths_list
+from coterie.images.store import Progress, default_cache, stored
+
+
+def open_images(
+    source: Any, size: int | None = None, cache: str | Path | None = None, max_pixels: int = 100_000_000, progress: Progress | None = None
+) -> Images:
+    """Any source of pictures as Images.
+
+    `source`: the path of a folder, .zip, .txt list, .npy, .npz or .parquet file; `digits`, `torchvision:NAME/split` or `hf:NAME/split` (a
+    folder of such a name is written ./digits); an array or tensor; a list of paths or pictures, kept in its order; a torch or HF dataset;
+    or Images. `size`: side of the working square in pixels; None means 96 for files and the native size for arrays. `cache`: folder of the
+    decoded store. A file with more than `max_pixels` is a problem. `progress(stage, done, total)` is called while files are decoded.
+    InputError, with the name, when there is nothing to read or it makes no sense.
+    """
+    if isinstance(source, Images):
+        if size is not None and source.size != (size, size):
+            raise InputError(f"size={size}: these images have {source.size[0]} x {source.size[1]} pixels already; open {source.name} again")
+        return source
+    if size is not None and size < 1:
+        raise InputError(f"size={size}: a picture is at least 1 pixel wide")
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return from_array(source, "array", "array", size)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_name(os.fspath(source), size, _folder(cache), max_pixels, progress)
+    if isinstance(source, (list, tuple)) and source and all(isinstance(one, (str, os.PathLike)) for one in source):
+        return _from_files(paths_list(source, "list"), size, _folder(cache), max_pixels, progress)
+    if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, dict):
+        kind = "array" if isinstance(source, Sequence) else "dataset"
+        return from_pictures(source, type(source).__name__, kind, size, max_pixels)
+    raise InputError(f"{type(source).__name__} is not a source of pictures; give a path, an array, a list or a dataset")
+
+
+def _from_name(name: str, size: int | None, cache: Path, max_pixels: int, progress: Progress | None) -> Images:
+    if is_named(name):
+        known = load_named(name)
+        if isinstance(known.pictures, np.ndarray):
+            return from_array(known.pictures, name, "named", size, known.n_classes)
+        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes)
+    path = Path(name).expanduser()
+    if path.suffix.lower() in (".npy", ".npz") and path.is_file():
+        return from_array(load_array(path, shown(name)), shown(name), "array", size)
+    return _from_files(open_source(path, shown(name)), size, cache, max_pixels, progress)
+
+
+def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, progress: Progress | None) -> Images:
+    store = stored(source, size or DEFAULT_SIZE, max_pixels, cache, progress)
+    paths = [item.path for item in source.items]
+    good = [i for i, read in enumerate(store.reads) if not read.reason]
+    problems = [Problem(paths[i], read.reason) for i, read in enumerate(store.reads) if read.reason]
+    if not good:
+        first = f"; the first, {problems[0].path}: {problems[0].reason}" if problems else ""
+        raise InputError(f"{source.name}: none of its {len(paths)} pictures can be read{first}")
+    return Images(
+        pixels=store.pixels,
+        paths=[paths[i] for i in good],
+        digests=[store.reads[i].digest for i in good],
+        sizes=[store.reads[i].size for i in good],
+        items=good,
+        name=source.name,
+        kind=source.kind,
+        fingerprint=fingerprint(paths, [read.size for read in store.reads], [read.digest for read in store.reads]),
+        problems=problems,
+        skipped=source.skipped,
+        original=FileOriginals(source, max_pixels),
+        max_pixels=max_pixels,
+    )
+
+
+@dataclass(frozen=True)
+class FileOriginals:
+    """The files behind a store, for thumbnails."""
+
+    source: Source
+    max_pixels: int
+
+    def __call__(self, item: int, size: int, expected: str) -> Image.Image:
+        data = self.source.read(item, decode.most_bytes(self.max_pixels))
+        if decode.digest(data) != expected:
+            raise decode.Unreadable("changed since it was decoded")
+        return decode.thumbnail(data, size, self.max_pixels)
+
+
+def _folder(cache: str | Path | None) -> Path:
+    return default_cache() if cache is None else Path(cache).expanduser()

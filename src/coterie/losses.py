@@ -1,0 +1,76 @@
+"""Losses: pure functions, logits or features in, a scalar out; no state, no devices, no ranks. Computed in float32 or better.
+
+Shapes: B batch, V views, D feature, H heads, K clusters, M queue.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TINY = 1e-8  # lower bound of a mean probability inside a logarithm (the published SCAN code's value)
+
+
+def scan_loss(anchor_logits_BK: Tensor, neighbour_logits_BK: Tensor, entropy_weight: float = 5.0) -> tuple[Tensor, Tensor, Tensor]:
+    """SCAN's clustering loss (eq. 2) for one head, or for H heads at once (leading dimension H; then each result is (H,)).
+
+    Returns (total, consistency, entropy): consistency = -mean log <p, q> between an image and its neighbour,
+    entropy = that of the anchors' mean probability (positive; the published code takes the anchors only),
+    total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1.
+    The logarithm is clamped at -100 and its gradient's denominator at 1e-12, so that opposite pairs stay finite.
+    """
+    p = _float(anchor_logits_BK).softmax(-1)
+    q = _float(neighbour_logits_BK).softmax(-1)
+    similarity = (p * q).sum(-1).clamp(max=1.0)
+    consistency = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none").mean(-1)
+    entropy = distribution_entropy(p.mean(-2))
+    return consistency - entropy_weight * entropy, consistency, entropy
+
+
+def distribution_entropy(p_K: Tensor) -> Tensor:
+    """-sum p log p over the last dimension, in nats; probabilities below 1e-8 count as 1e-8."""
+    p = p_K.clamp(min=TINY)
+    return -(p * p.log()).sum(-1)
+
+
+def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, balance: bool = True) -> Tensor:
+    """SCAN's self-labelling loss: cross-entropy of the strongly augmented images against pseudo-labels; -1 rows are ignored.
+
+    balance: a class counts in inverse proportion to its confident images (n / count; sec. 3.3), the mean divides by the sum of weights.
+    0.0, still differentiable, when no row is left.
+    """
+    logits, kept = _float(strong_logits_BK), pseudo_labels_B >= 0
+    if not bool(kept.any()):
+        return logits.sum() * 0.0
+    weights = None
+    if balance:
+        counts = torch.bincount(pseudo_labels_B[kept], minlength=logits.shape[1])
+        weights = torch.where(counts > 0, kept.sum() / counts.clamp(min=1), 1.0).to(logits)
+    return F.cross_entropy(logits, pseudo_labels_B, weight=weights, ignore_index=-1)
+
+
+def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
+    """SimCLR's loss over V = 2 unit views of B images: each anchor finds its other view among the 2B - 1 other rows.
+
+    symmetric=False: anchors are view 0 only, as in SCAN's published code; True: both views, as in the SimCLR paper.
+    """
+    assert features_BVD.shape[1] == 2, f"two views, not {features_BVD.shape[1]}"
+    first, second = _float(features_BVD).unbind(1)
+    rows = torch.cat([first, second])
+    anchors = rows if symmetric else first
+    n, m = len(first), len(anchors)
+    logits = anchors @ rows.T / temperature
+    itself = torch.arange(m, device=rows.device)
+    logits[itself, itself] = float("-inf")
+    return F.cross_entropy(logits, (itself + n) % (2 * n))
+
+
+def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: float) -> Tensor:
+    """MoCo's loss: each query finds its own key among the M keys of the queue; unit rows, no gradient into keys or queue."""
+    query = _float(query_BD)
+    positive = (query * key_BD.detach()).sum(1, keepdim=True)
+    logits = torch.cat([positive, query @ queue_MD.detach().T.to(query.dtype)], 1) / temperature
+    return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+
+
+def _float(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,36 @@
+"""k-means, on pixels or on an encoder's features: the baseline everyone must beat."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from coterie.encoder import features
+from coterie.heads import Centroids
+from coterie.images import Images
+from coterie.kmeans import kmeans
+from coterie.methods import Fitted, pretext
+from coterie.methods.pretext import PretextConfig
+from coterie.run import Run
+
+
+@dataclass(frozen=True)
+class Config(PretextConfig):
+    """Settings of the baseline."""
+
+    encoder: str = "pixels"
+    pretext: str = "frozen"
+    restarts: int = 10  # scikit-learn's number; the lowest inertia is kept
+    iterations: int = 100  # at most; k-means stops when no label changes
+
+
+def fit(images: Images, config: Config, run: Run) -> Fitted:
+    encoder = pretext.train(images, config, run)
+    z_ND = run.once("features", features, encoder, images, run)
+    head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
+    best: dict[str, Any] = {"inertia": float("inf"), "restart": 0}
+    for restart in run.epochs("k-means", config.restarts, head=head, best=best):
+        found = kmeans(z_ND, config.n_clusters, run.rng("k-means", restart), config.iterations, init="k-means++", run=run)
+        if found.inertia < best["inertia"]:
+            best.update(inertia=found.inertia, restart=restart)
+            head.calibrate(found.centroids_KD, z_ND, found.labels_N)
+        run.log(loss=found.inertia / len(images), sizes=found.sizes_K.tolist(), best=best["restart"])
+    return Fitted.from_parts(encoder, head, z_ND)

@@ -1,0 +1,165 @@
+"""A finished run as plain numbers: what a page, or a notebook, may want to show. Reads the run folder and nothing else.
+
+N images, K clusters, D feature dimensions. An image id is its row in assignments.parquet.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from coterie.errors import InputError
+from coterie.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
+from coterie.report.choice import Chosen, Picks, choose
+from coterie.report.layout import Map, read_map
+from coterie.report.quality import Quality, quality
+from coterie.report.thumbnails import Picture, unpack
+
+__all__ = ["Assigned", "Chosen", "Cluster", "Picks", "ReportData", "Stage", "choose", "read"]
+
+CONFIDENT = 0.9  # what the page calls confident; thresholds of the methods differ, this one word does not
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Who went where. paths: N strings; labels_N: cluster or -1; confidence_N; second_N, second_confidence_N: the next likely cluster."""
+
+    paths: list[str]
+    labels_N: np.ndarray
+    confidence_N: np.ndarray
+    second_N: np.ndarray
+    second_confidence_N: np.ndarray
+
+    @property
+    def confident(self) -> float:
+        """Share of images with a confidence of at least 0.9."""
+        return float((self.confidence_N >= CONFIDENT).mean()) if len(self.confidence_N) else 0.0
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """number: 0..K-1; size: images; share: of all images, 0..1; confidence: mean, 0 when empty; picks: empty lists when not shown."""
+
+    number: int
+    size: int
+    share: float
+    confidence: float
+    picks: Picks
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the training: its name, wall time in seconds (None when unknown) and its curves: name -> [(epoch, value), ...]."""
+
+    name: str
+    seconds: float | None
+    epochs: int
+    curves: dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page needs. config and environment are the run's own files; quality is None before evaluate."""
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    quality: Quality | None
+    assigned: Assigned
+    clusters: list[Cluster]
+    chosen: Chosen
+    pictures: dict[int, Picture]
+    map: Map
+    stages: list[Stage]
+    problems: list[tuple[str, str]]
+
+
+def read(run: Path) -> ReportData:
+    """Read a finished run; a missing 2-D map is computed (up to half a minute) and kept. InputError names a missing or damaged file."""
+    config = read_json(run / "config.json")
+    environment = read_json(run / "environment.json")
+    problems = [(row.get("path") or "", row.get("reason") or "") for row in read_rows(run / "problems.csv")]
+    history = read_json_lines(run / "history.jsonl")
+    measured = run / "metrics.json"
+    if not isinstance(config.get("source"), dict) or "method" not in config:
+        raise InputError(f"{run / 'config.json'} is damaged: it lacks the source or the method")
+
+    assigned, p_NK = _checked(run / "assignments.parquet", lambda: _assigned(run / "assignments.parquet"))
+    features_ND = read_tensors(run / "features.safetensors", "features")["features"]
+    if features_ND.ndim != 2 or len(features_ND) != len(p_NK):
+        raise InputError(f"{run / 'features.safetensors'} is damaged: {features_ND.shape} features for {len(p_NK)} images")
+    tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
+    pictures = _checked(run / "pictures.safetensors", lambda: unpack(tensors))
+    if pictures and not (min(pictures) >= 0 and max(pictures) < len(p_NK)):
+        raise InputError(f"{run / 'pictures.safetensors'} is damaged: it shows images that are not in the run")
+    shown = np.asarray(sorted(pictures), np.int64)
+    chosen = choose(p_NK, assigned.labels_N, features_ND, among=shown)
+    return ReportData(
+        config=config,
+        environment=environment,
+        quality=_checked(measured, lambda: quality(read_json(measured))) if measured.exists() else None,
+        assigned=assigned,
+        clusters=_clusters(assigned, chosen, p_NK.shape[1]),
+        chosen=chosen,
+        pictures=pictures,
+        map=read_map(run, features_ND, shown),
+        stages=_stages(history, environment.get("stages") or {}),
+        problems=problems,
+    )
+
+
+def _assigned(path: Path) -> tuple[Assigned, np.ndarray]:
+    table = read_table(path, "id", "path", "cluster", "confidence", "p")
+    labels_N = table["cluster"].to_numpy().astype(np.int64)
+    confidence_N = table["confidence"].to_numpy().astype(np.float32)
+    p_NK = probabilities(table)
+    n, k = p_NK.shape
+    if not np.array_equal(table["id"].to_numpy(), np.arange(n)):
+        raise ValueError("ids are not 0..n-1")
+    if n and not (labels_N.min() >= -1 and labels_N.max() < k):
+        raise ValueError("a cluster number is outside its probabilities")
+    others_NK = p_NK.copy()
+    inside = np.flatnonzero(labels_N >= 0)
+    others_NK[inside, labels_N[inside]] = -1
+    second_N = others_NK.argmax(1) if k else np.full(n, -1)
+    second_confidence_N = others_NK.max(1, initial=0)
+    return Assigned(table["path"].to_pylist(), labels_N, confidence_N, second_N, second_confidence_N), p_NK
+
+
+def _clusters(assigned: Assigned, chosen: Chosen, k: int) -> list[Cluster]:
+    inside = assigned.labels_N >= 0
+    sizes_K = np.bincount(assigned.labels_N[inside], minlength=k)
+    sums_K = np.bincount(assigned.labels_N[inside], assigned.confidence_N[inside], minlength=k)
+    n = max(1, len(assigned.labels_N))
+    return [
+        Cluster(c, int(size), float(size) / n, float(total) / max(1, int(size)), chosen.clusters.get(c, Picks()))
+        for c, (size, total) in enumerate(zip(sizes_K, sums_K))
+    ]
+
+
+def _stages(history: list[dict[str, Any]], seconds: dict[str, Any]) -> list[Stage]:
+    """The history by stage in order of appearance. A continued fit may log an epoch twice; the later line counts."""
+    epochs: dict[str, dict[int, dict[str, Any]]] = {}
+    for line in history:
+        epochs.setdefault(str(line.get("stage", "")), {})[int(line.get("epoch", 0))] = line
+    stages = []
+    for name, lines in epochs.items():
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for epoch in sorted(lines):
+            for key, value in lines[epoch].items():
+                if key not in ("stage", "epoch", "total") and isinstance(value, int | float) and np.isfinite(value):
+                    curves.setdefault(key, []).append((epoch, float(value)))
+        spent = seconds.get(name)
+        stages.append(Stage(name, float(spent) if isinstance(spent, int | float) else None, len(lines), curves))
+    return stages
+
+
+def _checked(path: Path, make: Callable[[], Content]) -> Content:
+    try:
+        return make()
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error

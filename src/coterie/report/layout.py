@@ -1,0 +1,77 @@
+"""The 2-D map: a t-SNE of the features, made once per run and kept in map.parquet."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from coterie.errors import InputError
+from coterie.files import read_table, write_atomically
+
+AT_MOST = 5000  # points: what a page can draw, and about 20 s on one core
+PERPLEXITY = 30
+ITERATIONS = 500
+COMPONENTS = 50  # t-SNE sees the first principal components only; the usual choice, and much faster
+
+
+@dataclass(frozen=True)
+class Map:
+    """ids int64 (M,) ascending; xy float32 (M, 2), each axis within 0..1, the longer one filling it."""
+
+    ids: np.ndarray
+    xy: np.ndarray
+
+
+def read_map(run: Path, features_ND: np.ndarray, wanted: np.ndarray) -> Map:
+    """The run's map; made and written to map.parquet when it is not there yet. wanted: ids that should be on it (those with a picture)."""
+    path = run / "map.parquet"
+    if not path.exists():
+        found = make_map(features_ND, wanted)
+        if os.access(run, os.W_OK):  # an archive of runs may be read-only; the page matters more than the copy
+            table = pa.table({"id": found.ids, "x": found.xy[:, 0], "y": found.xy[:, 1]})
+            write_atomically(path, lambda new: pq.write_table(table, new))
+        return found
+    table = read_table(path, "id", "x", "y")
+    ids = table["id"].to_numpy()
+    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
+    if len(ids) and not (ids.min() >= 0 and ids.max() < len(features_ND) and np.isfinite(xy).all()):
+        raise InputError(f"{path} does not belong to this run; delete it and it is made again")
+    return Map(ids.astype(np.int64), _unit(xy))
+
+
+def make_map(features_ND: np.ndarray, wanted: np.ndarray) -> Map:
+    """The same features give the same map: fixed seed, one thread (sums in a fixed order). At most 5,000 rows, the wanted ones first."""
+    n = len(features_ND)
+    ids = np.arange(n, dtype=np.int64)
+    if n > AT_MOST:
+        others = np.setdiff1d(ids, wanted)
+        extra = np.random.default_rng(0).choice(others, max(0, AT_MOST - len(wanted)), replace=False)
+        ids = np.sort(np.concatenate([wanted[:AT_MOST], extra])).astype(np.int64)
+    return Map(ids, _unit(_place(features_ND[ids].astype(np.float32))))
+
+
+def _place(features_MD: np.ndarray) -> np.ndarray:
+    m, d = features_MD.shape
+    if m < 2 or np.ptp(features_MD, axis=0).max(initial=0) == 0:  # nothing to spread out
+        return np.zeros((m, 2), np.float32)
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        components = min(COMPONENTS, m, d)
+        reduced = PCA(components, svd_solver="full" if min(m, d) <= 500 else "randomized", random_state=0).fit_transform(features_MD)
+        if m < 5 or components < 2:
+            return np.pad(reduced, ((0, 0), (0, 1)))[:, :2]
+        perplexity = min(PERPLEXITY, (m - 1) / 3.5)
+        return TSNE(perplexity=perplexity, max_iter=ITERATIONS, init="pca", random_state=0).fit_transform(reduced)
+
+
+def _unit(xy: np.ndarray) -> np.ndarray:
+    if not len(xy):
+        return xy.reshape(0, 2).astype(np.float32)
+    xy = xy - xy.min(0)
+    return (xy / max(float(xy.max()), 1e-12)).astype(np.float32)

@@ -1,0 +1,151 @@
+"""The page: one html file that shows a finished run, opens offline and tells nothing about the disk it came from."""
+
+import base64
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from coterie.errors import InputError
+from coterie.files import write_atomically
+from coterie.report import wording
+from coterie.report.charts import MapDrawing, draw_map, panels
+from coterie.report.colours import colours
+from coterie.report.data import CONFIDENT, Cluster, ReportData, read
+from coterie.report.thumbnails import Picture
+from coterie.report.wording import Veil
+
+METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
+MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
+MOST_PROBLEMS = 50
+SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
+GROUPS = (
+    ("prototypes", "Most typical", "the most confident, nearest to the middle"),
+    ("borderline", "On the border", "almost as likely in another cluster"),
+    ("outliers", "Least alike", "farthest from the middle"),
+    ("handful", "Random others", "drawn by chance from the rest"),
+)
+
+
+class Shown(NamedTuple):
+    """One picture on the page."""
+
+    id: int
+    picture: Picture
+    name: str
+    confidence: float
+    second: int | None
+    second_confidence: float
+
+
+def write(run: Path, out: Path | None = None, show_paths: bool = False) -> Path:
+    """Write the page of a finished run, by default to report.html in its folder, whole or not at all; returns where.
+
+    show_paths: tell absolute paths too (of listed files, settings, reasons); otherwise only the last part of each is shown.
+    InputError when the run is not finished or damaged, or when `out` is a folder.
+    """
+    out = out or run / "report.html"
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file, such as {out / 'report.html'}")
+    text = page(read(run), show_paths)
+    write_atomically(out, lambda new: new.write_text(text, encoding="utf-8"))
+    return out
+
+
+def page(data: ReportData, show_paths: bool = False) -> str:
+    """The html; the same run gives the same text."""
+    source = data.config["source"]
+    veil = Veil(None if show_paths else [str(source.get("path") or ""), *(path for path, _ in data.problems)])
+    palette = colours(max(1, len(data.clusters)))
+    template = _environment(veil).get_template("template.html")
+    drawing = draw_map(data.map, data.assigned)
+    return template.render(
+        data=data,
+        source=source,
+        title=veil.name(str(source.get("name") or "pictures")),
+        method=METHODS.get(str(data.config["method"]), str(data.config["method"])),
+        filled=[cluster for cluster in data.clusters if cluster.size],
+        empty=[cluster.number for cluster in data.clusters if not cluster.size],
+        by_size=sorted(data.clusters, key=lambda cluster: (-cluster.size, cluster.number)),
+        left_out=int((data.assigned.labels_N < 0).sum()),
+        confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
+        confident_from=CONFIDENT,
+        names=data.quality.names if data.quality else {},
+        colour=lambda cluster: palette[cluster] if cluster >= 0 else "#8a8a8a",
+        warnings=data.environment.get("health") or [],
+        groups=lambda cluster: _groups(data, cluster, veil),
+        compact=len(data.clusters) > MOST_COVERS,
+        cover=lambda cluster: _cover(data, cluster, veil),
+        map=drawing,
+        map_names=_map_names(drawing, data, veil),
+        stages=[(stage, *panels(stage, len(data.clusters))) for stage in data.stages],
+        problems=data.problems[:MOST_PROBLEMS],
+        skipped=_skipped(source.get("skipped") or {}),
+        settings=_flat({key: value for key, value in data.config.items() if key != "source"}, veil),
+        machine=_flat({key: value for key, value in data.environment.items() if key not in ("health", "notes")}, veil),
+    )
+
+
+def _environment(veil: Veil) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "count": wording.count,
+        "percent": wording.percent,
+        "duration": wording.duration,
+        "number": wording.number,
+        "short": wording.shortened,
+        "hide": lambda value: veil.text(value) if isinstance(value, str) else value,
+        "name": veil.name,
+        "image": _image,
+    }
+    return environment
+
+
+def _groups(data: ReportData, cluster: Cluster, veil: Veil) -> list[tuple[str, str, str, list[Shown]]]:
+    return [(key, title, note, [_shown(data, i, veil) for i in ids]) for key, title, note in GROUPS if (ids := getattr(cluster.picks, key))]
+
+
+def _cover(data: ReportData, cluster: Cluster, veil: Veil) -> Shown | None:
+    if len(data.clusters) > MOST_COVERS or not cluster.picks.prototypes:
+        return None
+    return _shown(data, cluster.picks.prototypes[0], veil)
+
+
+def _shown(data: ReportData, i: int, veil: Veil) -> Shown:
+    assigned = data.assigned
+    second_confidence = float(assigned.second_confidence_N[i])
+    second = int(assigned.second_N[i]) if second_confidence >= SECOND_FROM else None
+    name = wording.shortened(veil.name(assigned.paths[i]))
+    return Shown(i, data.pictures[i], name, float(assigned.confidence_N[i]), second, second_confidence)
+
+
+def _map_names(drawing: MapDrawing, data: ReportData, veil: Veil) -> dict[int, str]:
+    """A short name per point; whole paths would make the page half as large again."""
+    return {
+        point.id: wording.shortened(wording.base_name(veil.name(data.assigned.paths[point.id])), 40)
+        for _, points in drawing.groups
+        for point in points
+    }
+
+
+def _image(picture: Picture) -> str:
+    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+
+
+def _skipped(skipped: dict[str, Any]) -> list[str]:
+    names = {"raw": "raw file"}
+    return [wording.count(int(n), names.get(kind, kind)) for kind, n in sorted(skipped.items()) if int(n)]
+
+
+def _flat(tree: dict[str, Any], veil: Veil, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as rows `outer.inner`, in their own order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            rows += _flat(value, veil, f"{prefix}{key}.")
+        else:
+            items = value if isinstance(value, list) else [value]
+            rows.append((f"{prefix}{key}", ", ".join(veil.text("none" if item is None else str(item)) for item in items)))
+    return rows

@@ -1,0 +1,128 @@
+"""What metrics.json says, put in an order that reads well: accuracy beside its baselines, and who is confused with whom.
+
+C classes, K clusters.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+LARGE = 30  # classes or clusters above which single counts cannot be read
+MOST_CELLS = 3000  # of the condensed table; the lightest are left out first
+MOST_MIXED = 12
+
+
+class Bar(NamedTuple):
+    name: str
+    value: float
+
+
+class Column(NamedTuple):
+    cluster: int
+    matched: bool
+
+
+class Cell(NamedTuple):
+    row: int
+    column: int
+    share: float
+
+
+class Mixed(NamedTuple):
+    """`images` of a class, `share` of it, lie in a cluster that belongs to another class (its name, or "" for none)."""
+
+    name: str
+    cluster: int
+    owner: str
+    images: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; the rest as in metrics.json."""
+
+    bars: list[Bar]
+    nmi: float | None
+    ari: float | None
+    many_to_one: float | None
+    names: dict[int, str]
+    confusion: "Confusion | None"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """rows: (class name, images, counts per column); columns: clusters in the order of their classes, unmatched ones last.
+
+    shares: (C, K) of each class, columns ordered alike; cells: the non-zero ones; mixed: the largest confusions.
+    """
+
+    columns: list[Column]
+    rows: list[tuple[str, int, list[int]]]
+    shares: list[list[float]]
+    cells: list[Cell]
+    mixed: list[Mixed]
+    large: bool
+
+
+def quality(metrics: dict[str, Any]) -> Quality:
+    """ValueError, TypeError or KeyError when the metrics are not what `evaluate` writes."""
+    nmi, ari, many_to_one = (None if metrics.get(key) is None else float(metrics[key]) for key in ("nmi", "ari", "many_to_one"))
+    return Quality(_accuracies(metrics), nmi, ari, many_to_one, _names(metrics), _confusion(metrics))
+
+
+def _accuracies(metrics: dict[str, Any]) -> list[Bar]:
+    """This run first, then what anybody gets without it."""
+    names = {"acc": "this run", "features_kmeans_acc": "k-means on its features", "baseline_acc": "k-means on pixels"}
+    return [Bar(name, float(metrics[key])) for key, name in names.items() if metrics.get(key) is not None]
+
+
+def _names(metrics: dict[str, Any]) -> dict[int, str]:
+    """By the largest count, not by the match: one to one, a cluster left over is matched to a class that it hardly holds."""
+    classes, counts_CK = _table(metrics)
+    return {k: classes[int(counts_CK[:, k].argmax())] for k in range(counts_CK.shape[1]) if counts_CK[:, k].any()}
+
+
+def _table(metrics: dict[str, Any]) -> tuple[list[str], np.ndarray]:
+    """Class names and counts int64 (C, K); both empty when metrics.json holds no table, or one that does not fit its classes."""
+    counts_CK = np.asarray(metrics.get("confusion") or [], np.int64)
+    classes = [str(name) for name in metrics.get("classes") or range(len(counts_CK))]
+    if counts_CK.ndim != 2 or not counts_CK.size or len(counts_CK) != len(classes):
+        return [], np.zeros((0, 0), np.int64)
+    return classes, counts_CK
+
+
+def _confusion(metrics: dict[str, Any]) -> Confusion | None:
+    classes, counts_CK = _table(metrics)
+    if not classes:
+        return None
+    match = {int(cluster): int(row) for cluster, row in (metrics.get("match") or {}).items()}
+    largest_K = counts_CK.argmax(0)
+    owners = {k: classes[row] for k, row in match.items() if 0 <= row < len(classes)}
+    order = sorted(range(counts_CK.shape[1]), key=lambda k: (k not in match, match.get(k, int(largest_K[k])), k))
+    counts_CK = counts_CK[:, order]
+    shares_CK = counts_CK / counts_CK.sum(1, keepdims=True).clip(1)
+    return Confusion(
+        columns=[Column(k, k in match) for k in order],
+        rows=[(name, int(row.sum()), row.tolist()) for name, row in zip(classes, counts_CK)],
+        shares=shares_CK.tolist(),
+        cells=_cells(shares_CK),
+        mixed=_mixed(counts_CK, shares_CK, classes, order, owners),
+        large=max(counts_CK.shape) > LARGE,
+    )
+
+
+def _cells(shares_CK: np.ndarray) -> list[Cell]:
+    rows, columns = np.nonzero(shares_CK)
+    heaviest = np.argsort(-shares_CK[rows, columns], kind="stable")[:MOST_CELLS]
+    return [Cell(int(rows[i]), int(columns[i]), float(shares_CK[rows[i], columns[i]])) for i in np.sort(heaviest)]
+
+
+def _mixed(counts_CK: np.ndarray, shares_CK: np.ndarray, classes: list[str], order: list[int], owners: dict[int, str]) -> list[Mixed]:
+    found = [
+        Mixed(classes[row], order[column], owners.get(order[column], ""), int(counts_CK[row, column]), float(shares_CK[row, column]))
+        for row, column in zip(*np.nonzero(counts_CK))
+        if owners.get(order[column]) != classes[row]
+    ]
+    return sorted(found, key=lambda mixed: -mixed.images)[:MOST_MIXED]

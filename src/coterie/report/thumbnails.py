@@ -1,0 +1,97 @@
+"""Small encoded pictures, packed into the tensors of pictures.safetensors and out again.
+
+M pictures. Every picture is encoded from bare pixels, so no metadata of the original (place, camera, author) gets in.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+BUDGET = 2_700_000  # bytes of all pictures together; base64 makes it 3.6 MB, which leaves room in a page of 5 MB
+TINY = 32  # pixels of the longer side up to which a picture is kept without loss and shown with visible pixels
+LADDER = ((192, 80), (176, 76), (160, 74), (144, 70), (128, 66), (112, 60), (96, 52), (80, 44), (64, 36))  # longest side, WebP quality
+PROBE = 48  # pictures that are encoded to guess which rung fits
+KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"RIFF", "image/webp"))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One encoded picture: its bytes, their media type, and its width and height in pixels."""
+
+    data: bytes
+    mime: str
+    width: int
+    height: int
+
+    @property
+    def tiny(self) -> bool:
+        return max(self.width, self.height) <= TINY
+
+
+def pack(ids: Sequence[int], arrays: Sequence[np.ndarray], budget: int = BUDGET) -> dict[str, np.ndarray]:
+    """Encode pictures as small as `budget` (bytes, all together) asks.
+
+    ids: M different integers, in any order; arrays: uint8 (h, w, 3), any sizes. Pictures of at most 32 pixels stay lossless, larger ones
+    become WebP of at most 192 pixels, step by step smaller and coarser until they fit; the last step is taken whether it fits or not.
+    Returns `id` int64 (M,) ascending, `offset` int64 (M + 1,) and `jpeg` uint8 (bytes,): picture i is jpeg[offset[i]:offset[i + 1]].
+    ValueError when ids repeat or an array is no picture.
+    """
+    if len(ids) != len(arrays) or len(set(ids)) != len(ids):
+        raise ValueError(f"ids must be different, one per array; got {len(ids)} ids for {len(arrays)} arrays")
+    for array in arrays:
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+            raise ValueError(f"a picture must be uint8 (h, w, 3), got {array.dtype} {array.shape}")
+    order = np.argsort(np.asarray(ids, np.int64))
+    encoded = _fit([arrays[i] for i in order], budget)
+    return {
+        "id": np.asarray(ids, np.int64)[order],
+        "offset": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "jpeg": np.frombuffer(b"".join(encoded), np.uint8),
+    }
+
+
+def unpack(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:
+    """The pictures by id. ValueError when the tensors do not fit together or hold anything but JPEG, PNG or WebP."""
+    ids, offset, data = tensors["id"], tensors["offset"], tensors["jpeg"].tobytes()
+    if len(offset) != len(ids) + 1 or offset[0] != 0 or offset[-1] != len(data) or np.any(np.diff(offset) <= 0):
+        raise ValueError("offsets and bytes do not fit together")
+    return {int(i): _picture(data[start:end]) for i, start, end in zip(ids, offset[:-1].tolist(), offset[1:].tolist())}
+
+
+def _fit(arrays: list[np.ndarray], budget: int) -> list[bytes]:
+    probe = arrays[:: max(1, len(arrays) // PROBE)]
+    for rung, (side, quality) in enumerate(LADDER):
+        last = rung == len(LADDER) - 1
+        lossless = rung < len(LADDER) // 2  # tiny pictures give way only when nothing else is left to squeeze
+        guess = sum(len(_encode(a, side, quality, lossless)) for a in probe) * len(arrays) / max(1, len(probe))
+        if guess > 1.05 * budget and not last:
+            continue
+        encoded = [_encode(a, side, quality, lossless) for a in arrays]
+        if last or sum(map(len, encoded)) <= budget:
+            return encoded
+    raise AssertionError("the last rung returns")
+
+
+def _encode(array: np.ndarray, side: int, quality: int, lossless: bool) -> bytes:
+    image = Image.fromarray(array)
+    file = io.BytesIO()
+    if max(image.size) <= TINY and lossless:
+        image.save(file, "WEBP", lossless=True, quality=100)
+    else:
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        image.save(file, "WEBP", quality=quality)
+    return file.getvalue()
+
+
+def _picture(data: bytes) -> Picture:
+    mime = next((mime for start, mime in KINDS if data.startswith(start)), None)
+    if mime is None:
+        raise ValueError("a picture is neither JPEG nor PNG nor WebP")
+    try:
+        with Image.open(io.BytesIO(data)) as image:  # reads the header only
+            return Picture(data, mime, *image.size)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"a picture is damaged: {error}") from error

@@ -1,0 +1,23 @@
+"""Schedules as functions of how far a stage is: `done` in [0, 1] in, a learning rate or a cluster count out."""
+
+import math
+
+from torch.optim import Optimizer
+
+
+def cosine(done: float, peak: float, final: float = 0.0) -> float:
+    """From `peak` at 0 to `final` at 1 on half a cosine (SCAN sec. A: final = peak * 0.1 ** 3)."""
+    return final + (peak - final) * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, done))))
+
+
+def one_cycle(done: float, peak: float, warm_up: float = 0.1, start: float = 0.04) -> float:
+    """Linear from `start * peak` to `peak` over the first `warm_up` share, then half a cosine to zero."""
+    if done < warm_up:
+        return peak * (start + (1 - start) * done / warm_up)
+    return cosine((done - warm_up) / (1 - warm_up), peak)
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Every parameter group of the optimizer learns at `rate` from now on."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from coterie.errors import InputError
+from coterie.report.charts import draw_map, panels
+from coterie.report.colours import colours
+from coterie.report.data import choose, read
+from coterie.report.layout import make_map
+from coterie.report.quality import quality
+from coterie.report.thumbnails import BUDGET, pack, unpack
+from coterie.report.wording import Veil, duration, number, percent, shortened
+
+from .fake_run import blobs, drawings, fake_run
+
+FILES = ["config.json", "assignments.parquet", "features.safetensors", "history.jsonl", "environment.json", "pictures.safetensors"]
+
+
+def test_prototypes_are_confident_then_close():
+    features = np.array([[1, 0], [1, 0], [0.8, 0.6], [0.6, 0.8]], np.float32)
+    p = np.array([[0.7, 0.3], [0.999, 0.001], [0.996, 0.004], [0.5, 0.5]], np.float32)
+    picks = choose(p, np.zeros(4, int), features, per_cluster=3).clusters[0]
+    assert picks.prototypes == [2, 1, 0]  # 0.996 and 0.999 count as equal, and 2 lies nearer to the mean of all four
+
+
+def test_each_role_finds_its_images():
+    labels = np.zeros(40, int)
+    features, p = blobs(labels, 2, seed=3)
+    p[:, 0], p[:, 1] = 0.95, 0.05
+    p[7] = 0.52, 0.48
+    features[9] *= -1
+    picks = choose(p, labels, features).clusters[0]
+    assert picks.borderline == [7]
+    assert picks.outliers[0] == 9
+    assert len(picks.prototypes) == len(picks.outliers) == 8
+    assert len(set(picks.ids)) == len(picks.ids)
+
+
+@pytest.mark.parametrize(("k", "shown", "each"), [(1, 1, 32), (10, 10, 32), (45, 45, 20), (300, 300, 3), (420, 300, 3)])
+def test_the_whole_stays_within_900(k, shown, each):
+    labels = np.arange(k * 40) % k
+    features, p = blobs(labels, k, d=8)
+    chosen = choose(p, labels, features)
+    assert len(chosen.ids) <= 900 and len(chosen.clusters) == shown and len(chosen.hidden) == k - shown
+    assert all(3 <= len(picks.ids) <= each and len(picks.prototypes) >= 3 for picks in chosen.clusters.values())
+    assert np.array_equal(chosen.ids, choose(p, labels, features).ids)
+
+
+def test_choice_of_small_empty_and_left_out():
+    labels = np.array([0, 2, 2, -1, -1])
+    features, p = blobs(labels.clip(0), 4)
+    chosen = choose(p, labels, features)
+    assert sorted(chosen.clusters) == [0, 2] and chosen.ids.tolist() == [0, 1, 2]
+    assert choose(p, labels, features, among=np.array([2])).ids.tolist() == [2]
+    assert choose(p[:0], labels[:0], features[:0]).ids.tolist() == []
+    with pytest.raises(ValueError, match="rows differ"):
+        choose(p, labels[1:], features)
+
+
+def test_tiny_pictures_come_back_as_they_were():
+    import io
+
+    from PIL import Image
+
+    arrays = drawings(np.arange(5), 28)
+    pictures = unpack(pack([9, 3, 4, 1, 0], arrays))
+    assert list(pictures) == [0, 1, 3, 4, 9]
+    for i, array in zip([9, 3, 4, 1, 0], arrays):
+        assert pictures[i].tiny and (pictures[i].width, pictures[i].height) == (28, 28)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(pictures[i].data)).convert("RGB")), array)
+
+
+def test_noisy_pictures_stay_near_the_budget():
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (160, 120, 3), np.uint8) for _ in range(10)]
+    assert len(pack(range(200), noise * 20, BUDGET // 5)["jpeg"]) <= BUDGET // 5
+
+
+def test_no_pictures_and_odd_ones():
+    assert unpack(pack([], [])) == {}
+    thin = unpack(pack([0], [np.zeros((900, 3, 3), np.uint8)]))[0]
+    assert (thin.width, thin.height) == (1, 192)
+    with pytest.raises(ValueError, match="uint8"):
+        pack([0], [np.zeros((4, 4), np.uint8)])
+    tensors = pack([0], drawings(np.zeros(1, int), 20))
+    with pytest.raises(ValueError, match="neither"):
+        unpack(tensors | {"jpeg": np.zeros_like(tensors["jpeg"])})
+    with pytest.raises(ValueError, match="fit"):
+        unpack(tensors | {"offset": np.array([0, 5])})
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 4, 5, 7, 40])
+def test_the_map_of_few_images(n):
+    features, _ = blobs(np.arange(n) % 2, 2)
+    found = make_map(features, np.arange(n))
+    assert found.xy.shape == (n, 2) and np.isfinite(found.xy).all()
+    assert np.array_equal(found.xy, make_map(features, np.arange(n)).xy)
+
+
+def test_the_map_of_equal_images_and_of_one_dimension():
+    assert np.isfinite(make_map(np.ones((20, 3), np.float32), np.arange(20)).xy).all()
+    assert np.isfinite(make_map(np.arange(20, dtype=np.float32)[:, None], np.arange(20)).xy).all()
+
+
+def test_read_gives_plain_numbers(plain_run, labels):
+    data = read(plain_run)
+    assert [cluster.size for cluster in data.clusters] == np.bincount(labels).tolist()
+    assert abs(sum(cluster.share for cluster in data.clusters) - 1) < 1e-6
+    assert [stage.name for stage in data.stages] == ["pretext", "clustering"] and data.stages[0].seconds == 30.1
+    assert data.quality is None and data.problems == []
+    assert set(data.chosen.ids.tolist()) <= set(data.pictures)
+    assert (data.assigned.second_N != data.assigned.labels_N).all()
+    assert (plain_run / "map.parquet").exists()
+    assert np.array_equal(read(plain_run).map.xy, data.map.xy)
+    drawing = draw_map(data.map, data.assigned)
+    assert [cluster for cluster, _, _ in drawing.labels] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_damage_is_named(name, tmp_path, labels):
+    features, p = blobs(labels, 4)
+    run = fake_run(tmp_path / "run", [f"{i}.png" for i in labels], drawings(labels, 16), labels, p, features)
+    whole = (run / name).read_bytes()
+    (run / name).write_bytes(whole[: len(whole) // 2 - 1])
+    with pytest.raises(InputError, match=name):
+        read(run)
+    (run / name).unlink()
+    with pytest.raises(InputError, match=name):
+        read(run)
+
+
+def test_files_of_another_run_are_refused(tmp_path, labels):
+    features, p = blobs(labels, 4)
+    run = fake_run(tmp_path / "run", [f"{i}.png" for i in labels], drawings(labels, 16), labels, p, features)
+    save_file({"features": load_file(run / "features.safetensors")["features"][:-1]}, run / "features.safetensors")
+    with pytest.raises(InputError, match=r"features\.safetensors"):
+        read(run)
+    with pytest.raises(InputError, match="no run folder"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_repeated_epoch_counts_once_and_nan_not_at_all(tmp_path, labels):
+    features, p = blobs(labels, 4)
+    lines = [
+        {"stage": "a", "epoch": 0, "loss": 3.0},
+        {"stage": "a", "epoch": 1, "loss": float("nan")},
+        {"stage": "a", "epoch": 0, "loss": 2.0},
+    ]
+    run = fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 16), labels, p, features, stages=lines)
+    (stage,) = read(run).stages
+    assert stage.curves["loss"] == [(0, 2.0)] and stage.epochs == 2
+    assert panels(stage, 4)[0][0].last == "2"
+
+
+def test_columns_of_the_confusion_follow_the_match():
+    found = quality({"acc": 0.5, "classes": ["a", "b"], "confusion": [[1, 2, 9], [8, 0, 1]], "match": {"0": 1, "2": 0}})
+    assert found.names == {0: "b", 1: "a", 2: "a"} and [bar.name for bar in found.bars] == ["this run"]
+    assert found.confusion is not None
+    assert [column.cluster for column in found.confusion.columns] == [2, 0, 1]
+    assert found.confusion.rows == [("a", 12, [9, 1, 2]), ("b", 9, [1, 8, 0])]
+    assert (found.confusion.mixed[0].name, found.confusion.mixed[0].cluster, found.confusion.mixed[0].owner) == ("a", 1, "")
+
+
+def test_colours_are_distinct_and_stable():
+    assert len(set(colours(60))) == 60 and colours(60)[:20] == colours(20)
+
+
+def test_words():
+    assert [percent(x).replace("\u202f", " ") for x in (0, 0.001, 0.964, 0.999, 1)] == ["0 %", "< 1 %", "96 %", "> 99 %", "100 %"]
+    assert [duration(x).replace("\u202f", " ") for x in (0.42, 41.2, 700, 11100)] == ["0.4 s", "41 s", "12 min", "3 h 5 min"]
+    assert number(1234567.0) == "1.2e+06" and number(-0.5) == "\u22120.5" and number(12345) == "12,345"
+    assert shortened("x" * 200 + ".png").endswith("x.png") and len(shortened("x" * 200)) == 120
+
+
+def test_the_veil_hides_places_and_nothing_else():
+    veil = Veil(["/home/my self/photos", "list/a.png"])
+    assert veil.text("cannot open /home/my self/photos/a b.png: no") == "cannot open photos/a b.png: no"
+    assert veil.text("see /tmp/x/y.png or C:\\Users\\me\\z.png, 3 images/s") == "see y.png or z.png, 3 images/s"
+    assert veil.text("list/a.png and/or 1/2") == "list/a.png and/or 1/2"
+    assert veil.name("/data/a.png") == "a.png" and veil.name("sub/a.png") == "sub/a.png"
+    assert Veil(None).text("/home/me/x") == "/home/me/x"

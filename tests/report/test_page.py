@@ -1,0 +1,169 @@
+import html
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from coterie.errors import InputError
+from coterie.report.data import read
+from coterie.report.page import page, write
+
+from .conftest import HOSTILE
+from .fake_run import blobs, drawings, fake_run, metrics
+
+OUTSIDE = (
+    "src=[\"']?(https?:)?//",
+    "<link[^>]+href=[\"']?(https?:)?//",
+    "@import",
+    "url\\([\"']?(https?:)?//",
+    "<script[^>]+src",
+    "fetch\\(",
+)
+
+
+class Tags(HTMLParser):
+    """Every start tag with its attributes, and a check that tags are closed in order."""
+
+    VOID = frozenset(["meta", "link", "img", "input", "br"])
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.open = [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def shown(text):
+    """(tag, attributes) of the elements that carry a picture."""
+    return [attributes for tag, attributes in Tags(text).found if tag == "figure"]
+
+
+@pytest.mark.parametrize("run", ["plain_run", "hostile_run"])
+def test_nothing_comes_from_outside(run, request):
+    text = page(read(request.getfixturevalue(run)))
+    for mark in (*OUTSIDE, "xmlns"):
+        assert not re.search(mark, text), mark
+    assert all(attributes["src"].startswith("data:image/") for tag, attributes in Tags(text).found if tag == "img" and "src" in attributes)
+    assert all(value.startswith("#") for tag, attrs in Tags(text).found if tag == "a" for key, value in attrs.items() if key == "href")
+
+
+def test_the_summary_in_plain_words(plain_run):
+    text = html.unescape(page(read(plain_run))).replace("\u202f", " ")
+    assert re.search(r"60 pictures sorted into 4 kinds in 41 s; \d+ % of them confidently\.", text)
+    assert "Looks healthy" in text and "Against the true labels" not in text
+
+
+def test_every_picture_has_its_name_and_confidence(plain_run):
+    data = read(plain_run)
+    figures = shown(page(data))
+    assert sorted(int(figure["data-image-id"]) for figure in figures) == data.chosen.ids.tolist()
+    for figure in figures:
+        i = int(figure["data-image-id"])
+        assert data.assigned.paths[i] in figure["title"] and "%" in figure["title"]
+
+
+def test_names_are_text_and_never_markup(hostile_run):
+    text = page(read(hostile_run))
+    tags = Tags(text).found
+    assert [tag for tag, _ in tags].count("script") == 1
+    assert not [tag for tag, attributes in tags if tag in ("b", "i") and "onerror" in attributes]
+    assert "49" not in text.split("<title>")[1].split("</title>")[0]
+    titles = " ".join(figure["title"] for figure in shown(text))
+    assert all(name in titles for name in HOSTILE)
+    assert "{{ bird }}" in text and "&lt;b&gt;photos&lt;/b&gt;" in text
+
+
+def test_no_place_on_the_disk_is_told(hostile_run):
+    data = read(hostile_run)
+    assert "/home/someone" not in page(data) and str(hostile_run) not in page(data)
+    assert "/home/someone" in page(data, show_paths=True)
+
+
+def test_listed_absolute_paths_become_names(tmp_path, labels):
+    features, p = blobs(labels, 4)
+    paths = [f"/home/someone/pictures/{i}.png" for i in range(60)]
+    run = fake_run(
+        tmp_path / "run", paths, drawings(labels, 20), labels, p, features, source={"kind": "list", "path": "/home/someone/list.txt"}
+    )
+    text = page(read(run))
+    assert "someone" not in text and "17.png" in text
+
+
+def test_warnings_problems_and_what_was_passed_over(hostile_run):
+    text = html.unescape(page(read(hostile_run)))
+    assert "1 thing to look at" in text and "Try fewer clusters" in text
+    assert "61 files could not be read" in text and "11 more are listed" in text
+    assert "Passed over: 1 raw file, 3 videos." in text
+    assert "2 exact copies" in text
+
+
+def test_the_true_labels(hostile_run):
+    text = html.unescape(page(read(hostile_run))).replace("\u202f", " ")
+    assert "k-means on pixels" in text and "41.0 %" in text and "NMI" in text and "0.910" in text
+    assert text.count("<td") > 16
+
+
+def test_the_same_run_gives_the_same_page(plain_run):
+    assert page(read(plain_run)) == page(read(plain_run))
+
+
+def test_write_is_whole_and_leaves_nothing_behind(plain_run, tmp_path):
+    assert write(plain_run) == plain_run / "report.html"
+    other = write(plain_run, tmp_path / "new" / "x.html")
+    assert other.read_bytes() == (plain_run / "report.html").read_bytes()
+    assert [file.name for file in other.parent.iterdir()] == ["x.html"]
+    with pytest.raises(InputError, match="is a folder"):
+        write(plain_run, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_thousand_pictures_stay_below_five_megabytes(tmp_path):
+    k = 60  # the most clusters that show a cover, so the fullest page
+    labels = np.arange(1000) % k
+    features, p = blobs(labels, k)
+    paths = [f"a folder with a long name/and another below it/picture number {i:05d}.jpeg" for i in range(1000)]
+    measured = metrics(labels, labels, [f"class {c}" for c in range(k)])
+    run = fake_run(tmp_path / "run", paths, drawings(labels, 160), labels, p, features, measured=measured)
+    assert len(page(read(run))) < 5e6
+
+
+@pytest.mark.parametrize("k", [1, 2, 120])
+def test_few_and_many_clusters(tmp_path, k):
+    labels = np.arange(4 * k) % k
+    features, p = blobs(labels, k)
+    measured = metrics(labels, labels, [f"class {c}" for c in range(k)])
+    run = fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 12), labels, p, features, measured=measured)
+    Tags(page(read(run)))
+
+
+def test_without_pictures_images_or_history(tmp_path):
+    features, p = blobs(np.zeros(0, int), 3)
+    run = fake_run(tmp_path / "run", [], [], np.zeros(0, int), p, features, stages=[])
+    Tags(page(read(run)))
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("coterie.report.page", ("torch", "sklearn", "coterie.methods")),
+        ("coterie.report.data", ("torch", "sklearn", "coterie.methods", "jinja2")),
+        ("coterie.export", ("torch", "sklearn", "coterie.methods", "jinja2")),
+    ],
+)
+def test_neither_torch_nor_methods_are_imported(module, without):
+    code = f"import sys, {module}; sys.exit(', '.join(set({without!r}) & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr.strip() == ""
