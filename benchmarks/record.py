@@ -31,3 +31,12 @@ def record(table: str, row: dict) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow(whole)
+
+
+def done(table: str, key: dict) -> bool:
+    """Whether the table has a row with these values, so that an interrupted table continues where it stopped."""
+    path = RESULTS / f"{table}.csv"
+    if not path.exists():
+        return False
+    with path.open(newline="") as file:
+        return any(all(row.get(name) == str(value) for name, value in key.items()) for row in csv.DictReader(file))

@@ -91,12 +91,13 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     from coterie.report.data import choose
     from coterie.report.thumbnails import pack
 
+    baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
     if run.rank:
         return
     p, z = result.probabilities_NK.cpu(), F.normalize(result.features_ND.cpu())
     result.model.save(folder / "model.safetensors")
     _write_tensors(folder / "features.safetensors", {"features": z.half()})
-    traces = run.traces() | {"baseline-pixels": run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)}
+    traces = run.traces() | {"baseline-pixels": baseline}
     _write_tensors(folder / "trace.safetensors", traces)
     chosen = choose(p.numpy(), result.labels_N.cpu().numpy(), z.numpy())
     ids = chosen.ids.tolist() if images.kind != "features" else []
@@ -126,9 +127,9 @@ def environment(run: Run) -> dict[str, Any]:
 
 def baseline_labels(images: Images, n_clusters: int, seed: int) -> torch.Tensor:
     """k-means on the pixels (at most 32 px): the labels (N,) everything must beat, for `evaluate` to score without the source."""
-    size = min(BASELINE_SIZE, *images.size)
-    rows = [F.adaptive_avg_pool2d(batch.pixels_B3HW, size).flatten(1).cpu() for batch in images.batches(1024)]
-    pixels_ND = torch.cat(rows)
+    height, width = (min(BASELINE_SIZE, side) for side in images.size)
+    small = (F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)) for batch in images.batches(1024))
+    pixels_ND = images.pixels if images.kind == "features" else torch.cat([x.flatten(1).cpu() for x in small])
     return kmeans(
         pixels_ND, n_clusters, seeding.generator(seed, "baseline"), iters=50, init="k-means++", restarts=BASELINE_RESTARTS
     ).labels_N

@@ -30,7 +30,7 @@ def save(path: Path, state: Any, keep_previous: bool = True) -> None:
 
 
 def load(path: Path) -> Any:
-    """The state saved at `path`, tensors on the CPU. Raises InputError naming the file when it is damaged, FileNotFoundError when absent."""
+    """The state saved at `path`, tensors on the CPU. InputError naming the file when it is damaged, FileNotFoundError when absent."""
     if not path.exists():
         raise FileNotFoundError(path)
     try:
@@ -41,7 +41,7 @@ def load(path: Path) -> Any:
         raise InputError(f"{path.name} is damaged ({error}); restore it from a copy, or fit again into a new folder") from error
     if header.get("format") != FORMAT:
         raise InputError(f"{path.name} has format {header.get('format')!r}; this version of coterie reads format {FORMAT!r}")
-    if header["checksum"] != _checksum(tensors, header["tree"]):
+    if header.get("checksum") != _checksum(tensors, header.get("tree", "")):
         raise InputError(f"{path.name} is damaged (its checksum differs); restore it from a copy, or fit again into a new folder")
     return _unflatten(json.loads(header["tree"]), tensors)
 

@@ -55,6 +55,7 @@ def worries(signs: dict[str, Any]) -> list[str]:
         found.append(f"{signs['empty']} of {k} clusters are empty; try fewer --clusters")
     if signs.get("confident", 1) < UNSURE:
         found.append(
-            f"only {signs['confident']:.0%} of the images are assigned with confidence; try a longer training, another --clusters, or --encoder with --weights"
+            f"only {signs['confident']:.0%} of the images are assigned with confidence; "
+            "try a longer training, another --clusters, or --encoder with --weights"
         )
     return found

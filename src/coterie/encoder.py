@@ -112,7 +112,7 @@ def load_pretrained(encoder: Encoder) -> None:
 
 
 def colour_statistics(images: Images) -> tuple[Tensor, Tensor]:
-    """Mean (3,) and deviation (3,) of each channel in [0, 1], from at most 10,000 evenly spread images; a flat channel gets deviation 1/8."""
+    """Mean (3,) and deviation (3,), at least 1/8, of each channel in [0, 1], from at most 10,000 evenly spread images."""
     ids = torch.linspace(0, len(images) - 1, min(len(images), STATISTICS_FROM)).long()
     total, square, count = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64), 0
     for batch in images.batches(512, ids=ids):
@@ -124,20 +124,18 @@ def colour_statistics(images: Images) -> tuple[Tensor, Tensor]:
     return mean.float(), (square / count - mean**2).clamp(min=0).sqrt().clamp(min=1 / 8).float()
 
 
-@torch.inference_mode()
 def features(encoder: nn.Module, images: Images, run: "Run", batch_size: int = 512) -> Tensor:
     """Features (N, D) float32 of the clean images, in eval mode; row i = image i. On several ranks each computes its part; all get all."""
     was_training = encoder.training
     encoder.eval()
     rows: list[Tensor] = []
-    for pixels_B3HW in _share(images, run, batch_size):
-        with run.autocast():
-            rows.append(encoder(pixels_B3HW).float())
+    with torch.inference_mode():
+        for pixels_B3HW in _share(images, run, batch_size):
+            with run.autocast():
+                rows.append(encoder(pixels_B3HW).float())
     encoder.train(was_training)
-    mine = torch.cat(rows)
-    if run.world == 1:
-        return mine.clone()  # out of inference mode's special tensors
-    return run.gather(mine)[: len(images)].clone()
+    mine = torch.cat(rows)  # outside inference mode, whose tensors autograd would refuse
+    return mine if run.world == 1 else run.gather(mine)[: len(images)]
 
 
 def _share(images: Images, run: "Run", batch_size: int) -> Iterable[Tensor]:

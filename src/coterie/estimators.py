@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from coterie import fitting, metrics
+from coterie.encoder import PRECOMPUTED
 from coterie.errors import InputError
 from coterie.files import probabilities, read_json, read_json_lines, read_table
 from coterie.images import open_images
@@ -26,7 +28,7 @@ from coterie.run.devices import Devices
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
-    """What the estimators share. X is anything `open_images` takes: a folder, a zip, an array (N, H, W[, 3]) uint8, a list of paths, Images.
+    """What the estimators share. X is anything `open_images` takes: a folder, a zip, an array (N, H, W[, 3]) uint8, paths, Images.
 
     n_clusters    kinds to find
     preset        named settings (`coterie presets`); None: those of a named set, else "photos"
@@ -64,6 +66,8 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         devices = self._devices()
         changes = {**(self.settings or {}), **({"encoder": self.encoder} if self.encoder else {})}
         gpu = devices.device.type == "cuda"
+        if changes.get("encoder") == PRECOMPUTED:
+            X = self._rows(X, fitting=True)
         images, plan = fitting.plan(
             X, self.method, clusters=self.n_clusters, preset=self.preset, settings=changes, seed=int(self.random_state or 0), gpu=gpu
         )
@@ -111,12 +115,20 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         devices = self._devices()
         model = load_model(self._folder, devices)
-        images = open_rows(X) if model.precomputed else open_images(X, model.image_size)
+        images = open_rows(self._rows(X)) if model.precomputed else open_images(X, model.image_size)
         run = Run(devices=devices)
         try:
             return model, model.features(images, run)
         finally:
             run.close()
+
+    def _rows(self, X: Any, fitting: bool = False) -> np.ndarray:
+        """Features (N, D) float32, checked as scikit-learn does; at least 2 to fit on, later of the width that was fitted."""
+        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        try:
+            return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
+        except ValueError as error:
+            raise InputError(f"features: {error}") from error
 
     def _fresh_folder(self) -> str:
         self._temporary = tempfile.TemporaryDirectory(prefix="coterie-")
@@ -132,6 +144,8 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_json_lines(folder / "history.jsonl")
         self.health_ = read_json(folder / "environment.json")["health"]
+        if read_json(folder / "config.json")["settings"]["encoder"] == PRECOMPUTED:
+            self.n_features_in_ = self.features_.shape[1]
         return self
 
     @property
@@ -142,6 +156,11 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # everything is computed in it
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         state = {key: value for key, value in super().__getstate__().items() if key not in ("_folder", "_temporary")}

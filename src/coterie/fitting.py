@@ -1,6 +1,7 @@
 """A fit from a source to a run folder: settings resolved, pictures opened, a method run, results written. What every door calls."""
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from coterie.assignments import Assignments
 from coterie.diagnose import vital_signs, worries
 from coterie.encoder import PRECOMPUTED
 from coterie.errors import InputError
-from coterie.files import read_json, read_table
+from coterie.files import read_json, read_json_lines, read_table
 from coterie.images import Images, open_images
-from coterie.images.collection import open_rows
+from coterie.images.collection import Rows, open_rows
 from coterie.methods.pretext import PretextConfig
 from coterie.model import Model, load
 from coterie.run import Run
@@ -62,16 +63,22 @@ def plan(
     cache: Path | None = None,
     progress: Silent | None = None,
 ) -> tuple[Images, Plan]:
-    """Opens the source and resolves every setting. `base` is a config.json to repeat; `settings` change it, `clusters` and `seed` come last."""
-    base = base or {}
+    """Opens the source and resolves every setting.
+
+    `base` is a config.json to repeat; `settings` change it, `clusters` and `seed` come last. Images opened before keep their size.
+    """
+    base, settings = base or {}, dict(settings or {})
+    opened = isinstance(source, Images) and not isinstance(source, Rows)
+    if opened and "settings" not in base:
+        settings.setdefault("image_size", source.size[0])
     method = method or base.get("method", "scan")
     make = methods.method(method).Config
-    preset = preset or base.get("preset") or presets.of_source(str(source))
+    preset = preset or base.get("preset") or presets.of_source(source.name if opened else str(source))
 
     def resolve(n_images: int, n_clusters: int) -> PretextConfig:
         values = base["settings"] if "settings" in base else presets.settings(method, preset, n_images, gpu)
-        changed = config.change(config.change(make(), values), settings or {})
-        if changed.encoder == PRECOMPUTED and "pretext" not in (settings or {}):
+        changed = config.change(config.change(make(), values), settings)
+        if changed.encoder == PRECOMPUTED and "pretext" not in settings:
             changed = config.change(changed, {"pretext": "frozen"})
         return config.change(changed, {"n_clusters": n_clusters})
 
@@ -83,7 +90,7 @@ def plan(
         images: Images = open_rows(source)
     else:
         images = open_images(source, start.image_size, cache, start.max_pixels, advance)
-    n = clusters or (settings or {}).get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
+    n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
     if n is None:
         raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
     if int(n) > len(images):
@@ -106,16 +113,15 @@ def fit(
 
     A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with checkpoint.locked(folder):
-        if (folder / "config.json").exists():
-            _check_same(folder, plan)
-            if is_finished(folder):
-                return summary(folder)
-        elif any(folder.iterdir()):
-            raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
-        store.write_json(folder, "config.json", plan.to_json())
+    folder, devices = Path(folder), devices or Devices()
+    with _mine(folder, devices):
+        if devices.rank == 0:
+            _check_folder(folder, plan)
+        devices.wait()
+        if is_finished(folder):
+            return summary(folder)
+        if devices.rank == 0:
+            store.write_json(folder, "config.json", plan.to_json())
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
@@ -126,8 +132,29 @@ def fit(
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
         result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings)
         store.write_run(folder, images, result, run)
+        devices.wait()
+        done = summary(folder)
         run.close()
-        return summary(folder)
+        return done
+
+
+@contextmanager
+def _mine(folder: Path, devices: Devices) -> Iterator[None]:
+    """The folder, made where it is missing, and held: by the first rank for all of them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder} is a file, or lies in one; choose another folder") from None
+    with checkpoint.locked(folder) if devices.rank == 0 else nullcontext():
+        yield
+
+
+def _check_folder(folder: Path, plan: Plan) -> None:
+    """Raises InputError when the folder holds another fit, or something else."""
+    if (folder / "config.json").exists():
+        _check_same(folder, plan)
+    elif any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
 
 
 def is_finished(folder: Path) -> bool:
@@ -174,14 +201,13 @@ def show(folder: Path) -> dict[str, Any]:
             **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health")},
         }
     history = folder / "history.jsonl"
-    rows = [json.loads(line) for line in history.read_text().splitlines()] if history.exists() else []
-    rows = [row for row in rows if row["stage"] != "note"]
+    rows = [row for row in read_json_lines(history) if row["stage"] != "note"] if history.exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
 
 
 def schedule_of(folder: Path, gpu: bool) -> bool:
-    """Whether to take a preset's schedule for a GPU: as the run in `folder` did, so that it may continue elsewhere; else as the device is."""
+    """Whether to take a preset's schedule for a GPU: as the run in `folder` did, to continue it elsewhere; else as the device is."""
     if not (folder / "config.json").exists():
         return gpu
     return read_json(folder / "config.json").get("schedule", "cpu") == "gpu"
@@ -210,9 +236,8 @@ def _check_same(folder: Path, plan: Plan) -> None:
     changed = [f"{name}: {there.get(name)}, now {wanted[name]}" for name in ("method", "seed") if there.get(name) != wanted[name]]
     changed += config.differences(there["settings"], wanted["settings"])
     if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:
-        changed.append(
-            f"the pictures ({there['source']['n_images']} of {there['source']['name']}, now {wanted['source']['n_images']} of {wanted['source']['name']})"
-        )
+        before, now = (f"{made['source']['n_images']} of {made['source']['name']}" for made in (there, wanted))
+        changed.append(f"the pictures ({before}, now {now})")
     if changed:
         raise InputError(f"{folder} holds a fit with other settings ({'; '.join(changed)}); repeat those, or choose another folder")
 

@@ -65,13 +65,14 @@ class Centroids(nn.Module):
     def calibrate(self, centroids_KD: Tensor, features_ND: Tensor, labels_N: Tensor) -> None:
         self.centroids.copy_(centroids_KD)
         residual = features_ND - self.centroids[labels_N]
-        spread = torch.linalg.eigvalsh((residual.T @ residual / len(residual)).double()).clamp(min=0)
-        dimensions = spread.sum() ** 2 / spread.square().sum().clamp(min=1e-30)
-        self.temperature.fill_(float((2 * spread.sum() / dimensions.clamp(min=1)).clamp(min=1e-12)))
+        covariance = (residual.T @ residual / len(residual)).double()
+        spread = covariance.trace()
+        dimensions = (spread**2 / covariance.square().sum().clamp(min=1e-30)).clamp(min=1)
+        self.temperature.fill_(float((2 * spread / dimensions).clamp(min=1e-12)))
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        c = self.centroids
-        z = features_BD.to(c.dtype)
+        mean_D = self.centroids.mean(0)  # seen from here, distances do not drown in the rounding of large squares
+        c, z = self.centroids - mean_D, features_BD.to(self.centroids.dtype) - mean_D
         return -(z.square().sum(1, keepdim=True) - 2 * z @ c.T + c.square().sum(1))[None] / self.temperature
 
 

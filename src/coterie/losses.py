@@ -35,7 +35,7 @@ def distribution_entropy(p_K: Tensor) -> Tensor:
 def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, balance: bool = True) -> Tensor:
     """SCAN's self-labelling loss: cross-entropy of the strongly augmented images against pseudo-labels; -1 rows are ignored.
 
-    balance: a class counts in inverse proportion to its confident images (n / count; sec. 3.3), the mean divides by the sum of weights.
+    balance: a class counts in inverse proportion to its confident images (n / count; sec. 3.1), the mean divides by the sum of weights.
     0.0, still differentiable, when no row is left.
     """
     logits, kept = _float(strong_logits_BK), pseudo_labels_B >= 0
@@ -43,7 +43,7 @@ def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, b
         return logits.sum() * 0.0
     weights = None
     if balance:
-        counts = torch.bincount(pseudo_labels_B[kept], minlength=logits.shape[1])
+        counts = torch.bincount(pseudo_labels_B[kept], minlength=logits.shape[1]).to(logits)
         weights = torch.where(counts > 0, kept.sum() / counts.clamp(min=1), 1.0).to(logits)
     return F.cross_entropy(logits, pseudo_labels_B, weight=weights, ignore_index=-1)
 

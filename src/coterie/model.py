@@ -32,16 +32,17 @@ class Model:
     @property
     def precomputed(self) -> bool:
         """Whether it was fitted on features and takes features."""
-        return unwrap(self.encoder).spec.name == PRECOMPUTED
+        encoder = unwrap(self.encoder)
+        return isinstance(encoder, Encoder) and encoder.spec.name == PRECOMPUTED
 
     def features(self, images: Images, run: Run) -> Tensor:
         """Features (N, D) float32 of new images."""
         return features(self.encoder, images, run)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def probabilities(self, features_ND: Tensor) -> Tensor:
         """Probabilities (N, K) float32 of features."""
-        return self.head(features_ND)[0].float().softmax(1).clone()
+        return self.head(features_ND)[0].float().softmax(1)
 
     def save(self, path: Path) -> None:
         encoder = unwrap(self.encoder)

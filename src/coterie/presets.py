@@ -13,7 +13,7 @@ Preset = Callable[[int, bool], dict[str, Any]]
 
 
 def _digits(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 16, "augment": "glyphs", "pretext_epochs": 60}
+    return {"image_size": 16, "augment": "glyphs", "pretext_epochs": 40}
 
 
 def _glyphs(n: int, gpu: bool) -> dict[str, Any]:

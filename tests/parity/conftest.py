@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,14 +7,19 @@ import pytest
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"  # lies beside the repository, is no part of it
 
 
+def absent(what: str) -> None:
+    pytest.skip(f"NOT CHECKED against the reference implementations: {what} is not in ../shared/golden beside the repository")
+
+
 @pytest.fixture
 def golden():
-    """name -> the reference implementations' arrays of that name."""
+    """name -> the reference implementations' arrays (or json) of that name."""
 
     def load(name: str):
-        path = GOLDEN / f"{name}.npz"
-        if not path.exists():
-            pytest.skip(f"NOT CHECKED against the reference implementations: {name}.npz is not in ../shared/golden beside the repository")
-        return np.load(path, allow_pickle=False)
+        if (GOLDEN / f"{name}.json").exists():
+            return json.loads((GOLDEN / f"{name}.json").read_text())
+        if not (GOLDEN / f"{name}.npz").exists():
+            absent(name)
+        return np.load(GOLDEN / f"{name}.npz", allow_pickle=False)
 
     return load

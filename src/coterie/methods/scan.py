@@ -9,7 +9,9 @@ What is chosen (head, epoch, which stage to return) is chosen without labels. do
 from the published code. Shapes: N images, B batch, D feature, H heads, K clusters.
 """
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,12 @@ from coterie.methods.pretext import PretextConfig
 from coterie.neighbours import nearest
 from coterie.pseudo_labels import confident
 from coterie.run import Run
+from coterie.run.devices import unwrap
 from coterie.schedule import cosine, set_rate
+
+TOO_FEW = 0.01  # share of confident images below which the bar comes down
+LOWEST_BAR = 0.5
+TOLERANCE = 0.03  # agreement with the pretext's neighbours that self-labelling may cost: those neighbours are not all right either
 
 
 @dataclass(frozen=True)
@@ -35,18 +42,21 @@ class Config(PretextConfig):
 
     n_neighbors: int = 20  # SCAN sec. 3.1 (50 on ImageNet)
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
-    n_heads: int = 10  # the published code uses 1 on small sets, 10 on ImageNet; ten cost about one
+    n_heads: int = (
+        20  # the published code uses 1 on small sets, 10 on ImageNet; the best of many is chosen by loss, and twenty cost about three
+    )
     entropy_weight: float = 5.0  # SCAN sec. 3.1
     cluster_epochs: int = 20
     cluster_steps: int = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: int = 1000
-    cluster_rate: float = 3e-3  # Adam, encoder frozen
-    selflabel_epochs: int = 20  # at most
+    cluster_rate: float = 2e-2  # peak, Adam, cosine; the encoder is frozen
+    selflabel_epochs: int = 30  # at most
     selflabel_batch: int = 256
-    selflabel_rate: float = 1e-3  # Adam
-    threshold: float = 0.99  # SCAN sec. 3.1, strict
+    selflabel_rate: float = 2e-3  # peak, Adam, cosine
+    threshold: float = 0.9  # strict; SCAN sec. 3.1 has 0.99, for a network that labels with itself and not with its average
     balance: bool = True  # clusters count equally in the self-labelling loss
-    patience: int = 3  # epochs without more confident images before self-labelling stops
+    average_epochs: float = 2.5  # memory of the teacher, the running average of the student that gives the labels
+    patience: int = 6  # epochs without more confident images before self-labelling stops
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -99,7 +109,10 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
 
 
 def label_free_loss(p_HNK: Tensor, neighbours_NK: Tensor, chunk: int = 8192) -> Tensor:
-    """SCAN's loss per head over the whole set: an image with itself and its 5 nearest, entropy weight 1.0 as the published code compares heads. (H,)."""
+    """SCAN's loss of each head over the whole set, (H,): an image with itself and its 5 nearest, entropy weight 1.0.
+
+    The published code compares heads so, but on the test images.
+    """
     candidates_NK = torch.cat([torch.arange(len(neighbours_NK), device=neighbours_NK.device)[:, None], neighbours_NK[:, :5]], 1)
     total_H = torch.zeros(len(p_HNK), dtype=torch.float64, device=p_HNK.device)
     for rows in candidates_NK.split(chunk):
@@ -109,56 +122,67 @@ def label_free_loss(p_HNK: Tensor, neighbours_NK: Tensor, chunk: int = 8192) -> 
 
 
 def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:
-    """Stage 4. Returns whichever of before and after agrees better with the neighbours; the log says which."""
-    before = clustered.p_NK.argmax(1)
-    encoder, head = clustered.encoder, clustered.head
-    network = nn.Sequential(encoder, head)
-    start = {name: value.clone() for name, value in network.state_dict().items()}
-    optimizer = Adam(network.parameters())
+    """Stage 4: a teacher, the running average of the student, labels the clean image where it is confident; the student learns that
+    label on a strongly augmented view. Returns the teacher, or the stage before when the neighbours agree clearly less with it.
+    """
+    student = nn.Sequential(clustered.encoder, clustered.head)
+    teacher = copy.deepcopy(nn.Sequential(*map(unwrap, student))).requires_grad_(False).eval()
+    start = copy.deepcopy(teacher.state_dict())
+    optimizer = Adam(student.parameters())
     strong = augment.strong(config.augment)
     batch_size = min(config.selflabel_batch, len(images))
-    steps = -(-len(images) // batch_size)
-    progress = {"most": 0.0, "since": 0.0, "threshold": config.threshold}
+    steps = -(-len(images) // run.world // batch_size)
+    decay = 1 - 1 / (1 + config.average_epochs * steps)
+    bar = {"threshold": config.threshold, "most": 0.0, "stalled": 0}
 
-    stage = run.epochs("self-labelling", config.selflabel_epochs, encoder=encoder, head=head, optimizer=optimizer, progress=progress)
-    for epoch in stage:
-        network.train()
+    state: dict[str, Any] = {"student": student, "teacher": teacher, "optimizer": optimizer, "bar": bar}
+    for epoch in run.epochs("self-labelling", config.selflabel_epochs, **state):
+        student.train()
         rng, order = run.rng("self-labelling", epoch, run.rank), run.rng("self-labelling-order", epoch)
-        sure, skipped, total = 0, 0, 0.0
+        sure, skipped, total = 0, 0, torch.zeros((), device=neighbours_NK.device)
         for step, batch in enumerate(run.batches(images, batch_size, order)):
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.selflabel_epochs), config.selflabel_rate))
             with torch.no_grad(), run.autocast():
-                p_BK = head(encoder(batch.pixels_B3HW))[0].float().softmax(1)
-            labels_B = confident(p_BK, progress["threshold"])
-            kept = labels_B >= 0
-            if int(kept.sum()) < 2:  # batch norm needs two
+                logits_BK = teacher(batch.pixels_B3HW)[0]
+            labels_B = confident(logits_BK.float().softmax(1), bar["threshold"])
+            n_sure = int((labels_B >= 0).sum())
+            if n_sure == 0 and run.world == 1:
                 skipped += 1
                 continue
+            view_B3HW = strong(batch.pixels_B3HW, rng)
             with run.autocast():
-                logits_BK = head(encoder(strong(batch.pixels_B3HW[kept], rng)))[0]
-            loss = confident_cross_entropy(logits_BK, labels_B[kept], config.balance)
+                logits_BK = student(view_B3HW)[0]
+            loss = confident_cross_entropy(logits_BK, labels_B, config.balance)
             run.step(loss, optimizer)
-            sure, total = sure + int(kept.sum()), total + float(loss.detach())
-        share = sure / len(images)
-        run.log(loss=total / max(1, step + 1 - skipped), confident=share, skipped=skipped, threshold=progress["threshold"])
-        if share < 0.01:
-            progress["threshold"] = max(0.5, progress["threshold"] - 0.1)
-            run.note(f"fewer than 1 % of the images were confident: the threshold is now {progress['threshold']:.2f}")
-        if share > progress["most"]:
-            progress.update(most=share, since=0)
-        else:
-            progress["since"] += 1
-        if progress["since"] >= config.patience:
-            run.end("self-labelling", encoder=encoder, head=head, optimizer=optimizer, progress=progress)
+            average(teacher, student, decay)
+            sure, total = sure + n_sure, total + loss.detach()
+        share = sure * run.world / len(images)
+        run.log(loss=total / (step + 1), confident=share, skipped=skipped, threshold=bar["threshold"])
+        if share < TOO_FEW:
+            bar["threshold"] = max(LOWEST_BAR, bar["threshold"] - 0.05)
+            run.note(f"fewer than {TOO_FEW:.0%} of the images were confident: the threshold is now {bar['threshold']:.2f}")
+        bar["stalled"] = 0 if share > bar["most"] else bar["stalled"] + 1
+        bar["most"] = max(share, bar["most"])
+        if bar["stalled"] >= config.patience:
+            run.end("self-labelling", **state)
             break
 
-    z_ND = run.once("features-labelled", features, encoder, images, run)
-    labelled = Fitted.from_parts(encoder, head, z_ND)
-    after = labelled.p_NK.argmax(1)
-    scores = agreement(before, neighbours_NK), agreement(after, neighbours_NK)
-    run.note(f"neighbours agree (corrected for chance): {scores[0]:.3f} before self-labelling, {scores[1]:.3f} after")
-    if scores[1] >= scores[0]:
+    encoder, head = teacher
+    labelled = Fitted.from_parts(encoder, head, run.once("features-labelled", features, encoder, images, run))
+    before, after = (agreement(fitted.p_NK.argmax(1), neighbours_NK) for fitted in (clustered, labelled))
+    if after >= before - TOLERANCE:
+        run.note(f"neighbours agree (1 = always, 0 = by chance): {before:.3f} before self-labelling, {after:.3f} after")
         return labelled
-    run.note("self-labelling made it worse by that score: the clustering stage is returned")
-    network.load_state_dict(start)
-    return clustered
+    run.note(f"self-labelling is undone: neighbours agreed {before:.3f} before it and {after:.3f} after (1 = always, 0 = by chance)")
+    teacher.load_state_dict(start)
+    return Fitted(encoder, head, clustered.features_ND, clustered.p_NK)
+
+
+@torch.no_grad()
+def average(teacher: nn.Module, student: nn.Module, decay: float) -> None:
+    """The teacher's weights and batch-norm statistics move towards the student's by 1 - decay."""
+    for mine, theirs in zip(teacher.state_dict().values(), student.state_dict().values()):
+        if mine.dtype.is_floating_point:
+            mine.lerp_(theirs, 1 - decay)
+        else:
+            mine.copy_(theirs)

@@ -36,7 +36,8 @@ class Run:
     folder       the run folder: state goes to `folder/work`, the history to `folder/history.jsonl`; None: a temporary folder
     seed         of every random draw
     devices      where to compute; None: the default device of this machine
-    time_budget  seconds from `started` (a time.monotonic(); None: now) after which training stops with the best result so far; None: no limit
+    time_budget  seconds from `started` after which training stops with the best result so far; None: no limit
+    started      a time.monotonic(); None: now
     progress     what shows the progress; None: nothing
     """
 
@@ -93,7 +94,7 @@ class Run:
             for name, value in state.items():
                 _restore(value, saved["state"][name])
             first, self.warnings, self.stages = saved["epoch"], saved["warnings"], saved["stages"]
-            self._rewrite_history(saved["history"])
+        self._rewrite_history(saved["history"] if saved else self.history)  # lines of epochs that will be done again go
         spent_before = self.stages.get(stage, 0.0)
         self._stage, self._total = stage, total
         self._stage_start = time.monotonic()
@@ -105,9 +106,10 @@ class Run:
                 self._epoch, self._bad_steps, self._seen = epoch, 0, 0
                 self._epoch_start = time.monotonic()
                 yield epoch
+                self._agree(state)
                 now = time.monotonic()
                 self.stages[stage] = spent_before + now - self._stage_start
-                over = now + (now - self._epoch_start) > self._deadline
+                over = bool(self._of_first_rank(now + (now - self._epoch_start) > self._deadline))
                 if over and epoch + 1 < total:
                     self.note(f"{stage} stopped at epoch {epoch + 1} of {total}: the time budget is used up")
                 if over or epoch + 1 == total or now - last_save >= save_cost / SAVE_SHARE:
@@ -119,15 +121,16 @@ class Run:
 
     def end(self, stage: str, **state: Any) -> None:
         """Ends `stage` at the epoch just yielded (call it, then `break`): a continued run will not do its other epochs."""
+        self._agree(state)
         self.stages[stage] = self.stages.get(stage, 0.0) + time.monotonic() - self._stage_start
         self._save_stage(self.folder / "work" / f"{stage}.safetensors", 1 << 30, state)
         self._deadline = float("inf")
 
     def done(self, epochs: float, total: int) -> float:
-        """How far a stage is, in [0, 1], for schedules: `epochs` (a fraction inside an epoch counts) of `total`, or the share of its time."""
+        """How far a stage is, in [0, 1], for schedules: `epochs` (also a fraction of one) of `total`, or the share of its time."""
         if self._deadline == float("inf"):
             return min(1.0, epochs / total)
-        spent = (time.monotonic() - self._stage_start) / max(1e-9, self._deadline - self._stage_start)
+        spent = self._of_first_rank((time.monotonic() - self._stage_start) / max(1e-9, self._deadline - self._stage_start))
         return min(1.0, max(epochs / total, spent))
 
     def once(self, name: str, make: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
@@ -139,6 +142,7 @@ class Run:
         path = self.folder / "work" / f"{name}-{key[:16]}.safetensors"
         if path.exists():
             kept = checkpoint.load(path)
+            self.devices.wait()  # as the rank that wrote it does below
             return kept["kind"] and _named_tuples()[kept["kind"]](*kept["value"]) or kept["value"]
         begun = time.monotonic()
         value = make(*inputs, **settings)
@@ -166,7 +170,7 @@ class Run:
             yield batch
             self._seen += len(batch.index_B) * world
             self.progress.advance(self._stage, self._epoch + min(0.99, self._seen / len(images)), self._total)
-            if time.monotonic() > self._deadline:
+            if self._of_first_rank(time.monotonic() > self._deadline):
                 return
 
     def place(self, images: Images) -> Images:
@@ -237,7 +241,7 @@ class Run:
 
     def trace(self, labels_HN: Tensor) -> None:
         """Keeps the assignments of the epoch under way (at most 40 of a stage, evenly spread, the last one always)."""
-        stride = -(-self._total // MAX_TRACED)
+        stride = max(1, -(-(self._total - 1) // (MAX_TRACED - 1)))
         if (self._epoch % stride == 0 or self._epoch + 1 == self._total) and self.rank == 0:
             small = torch.uint8 if labels_HN.max() < 256 else torch.int32
             checkpoint.save(self.folder / "work" / "trace" / f"{self._stage}-{self._epoch:05d}.safetensors", labels_HN.to(small))
@@ -270,6 +274,18 @@ class Run:
     def _budget_end(self) -> float:
         return float("inf") if self._budget is None else self._started + self._budget
 
+    def _of_first_rank(self, value: float) -> float:
+        """A number read from the clock, as rank 0 read it, so that all ranks stop, and learn, alike."""
+        if self.world == 1 or self._deadline == float("inf"):
+            return value
+        return float(self.broadcast(torch.tensor(float(value), device=self.devices.device)))
+
+    def _agree(self, state: dict[str, Any]) -> None:
+        """Gives all ranks the first one's batch-norm statistics, which each took from its own batches."""
+        for module in state.values() if self.world > 1 else ():
+            for buffer in module.buffers() if isinstance(module, nn.Module) else ():
+                buffer.copy_(self.broadcast(buffer.clone()))
+
     def _write(self, row: dict[str, Any]) -> None:
         self.history.append(row)
         if self.rank == 0:
@@ -286,7 +302,7 @@ class Run:
 
     def _rewrite_history(self, rows: list[dict[str, Any]]) -> None:
         self.history = rows
-        if self.rank == 0:
+        if self.rank == 0 and (rows or (self.folder / "history.jsonl").exists()):
             checkpoint.write(self.folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 

@@ -7,6 +7,7 @@ A single process needs no accelerate at all, so that predicting one picture stay
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,9 +54,7 @@ class Devices:
         if any(isinstance(part, nn.Conv2d) for part in module.modules()):
             module = module.to(memory_format=torch.channels_last)
         if self.world > 1 and any(p.requires_grad for p in module.parameters()):
-            module = nn.parallel.DistributedDataParallel(
-                nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module
-            )
+            module = Shared(nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module)
         return module
 
     def sum(self, x: Tensor) -> Tensor:
@@ -85,9 +84,19 @@ class Devices:
         return getattr(operations, name)(x.contiguous(), **options)
 
 
+class Shared(nn.parallel.DistributedDataParallel):
+    """A module whose gradients are averaged over the ranks; whatever else it can do, it still can."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("module"), name)
+
+
 def unwrap(module: nn.Module) -> nn.Module:
     """The module without its wrapper for several ranks."""
-    return module.module if isinstance(module, nn.parallel.DistributedDataParallel) else module
+    return module.module if isinstance(module, Shared) else module
 
 
 def _resolve_device(device: str) -> str:

@@ -1,0 +1,91 @@
+"""What each of two processes does: rank.py FOLDER, with WORLD_SIZE, RANK, LOCAL_RANK and MASTER_* set (or without, for one rank)."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from coterie import checkpoint, fitting
+from coterie.encoder import EncoderSpec, build, features
+from coterie.images import open_images
+from coterie.kmeans import kmeans
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+SETTINGS = {
+    "image_size": 16,
+    "pretext_epochs": 2,
+    "pretext_batch": 8,
+    "cluster_epochs": 2,
+    "cluster_steps": 5,
+    "selflabel_epochs": 0,
+    "n_heads": 2,
+}
+
+
+def main(folder: Path) -> None:
+    devices = Devices("cpu", "fp32", 1)
+    run = Run(folder / "run", seed=3, devices=devices)
+    pixels = np.load(folder / "pictures.npy")
+    images = open_images(pixels)
+    encoder = run.new("encoder", build, EncoderSpec("small", 16))
+    z_ND = run.once("features", features, encoder, images, run, batch_size=4)
+    kept = run.once("features", features, encoder, images, run, batch_size=4)  # the second time from the disk
+    clusters = kmeans(z_ND, 4, run.rng("k-means"), init="k-means++", run=run)
+    wide = kmeans(torch.from_numpy(np.load(folder / "rows.npy")), 7, run.rng("k-means"), run=run)
+    order = torch.cat([batch.index_B for batch in run.batches(images, 3, run.rng("order"))])
+    said = {
+        "rank": run.rank,
+        "world": run.world,
+        "order": order.tolist(),
+        "sum": run.sum(torch.tensor([run.rank + 1.0])).item(),
+        "gathered": run.gather(torch.tensor([[run.rank, 7]])).tolist(),
+        "broadcast": run.broadcast(torch.tensor([run.rank + 5])).item(),
+    }
+    tensors = {"features": z_ND, "kept": kept, "labels": clusters.labels_N, "centroids": clusters.centroids_KD}
+    tensors |= {"wide": wide.labels_N, "wide sizes": wide.sizes_K}
+    checkpoint.save(folder / f"blocks-{run.rank}of{run.world}.safetensors", tensors)
+    run.close()
+
+    images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=SETTINGS, seed=1)
+    for name, budget in (("fit", None), ("hurried", 0.5)):
+        if budget and run.world == 1:
+            continue
+        if budget:
+            images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=SETTINGS | {"pretext_epochs": 5000}, seed=1)
+        made = _weights_of(images, plan, folder / f"{name}-{run.world}", devices, budget)
+        checkpoint.save(folder / f"{name}-{run.rank}of{run.world}.safetensors", made)
+    kmeans_images, plan = fitting.plan(pixels, "kmeans", clusters=4, preset="quick", settings={"image_size": 16, "restarts": 2}, seed=1)
+    said["sizes"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]
+    said["again"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]
+    (folder / f"said-{run.rank}of{run.world}.json").write_text(json.dumps(said))
+
+
+def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | None) -> dict[str, torch.Tensor]:
+    """The weights of this rank's own copy after a fit."""
+    from coterie.methods import scan
+
+    found = {}
+    fit = scan.fit
+
+    def watched(*given):
+        fitted = fit(*given)
+        for part in ("encoder", "head"):
+            found.update(
+                {f"{part}.{key.removeprefix('module.')}": value.clone() for key, value in getattr(fitted, part).state_dict().items()}
+            )
+        found["p"] = fitted.p_NK
+        return fitted
+
+    scan.fit = watched
+    try:
+        fitting.fit(images, plan, folder, devices=devices, time_budget=budget)
+    finally:
+        scan.fit = fit
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

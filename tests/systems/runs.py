@@ -1,0 +1,65 @@
+"""Whole fits on tiny pictures, as short as they can be and still find the kinds."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from coterie import fitting
+from coterie.files import probabilities, read_json_lines, read_table
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+TINY = {
+    "scan": {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 1, "n_heads": 3},
+    "kmeans": {"image_size": 16, "restarts": 3},
+}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing may run after it."""
+
+
+def fit(source: Any, folder: Path, method: str = "scan", clusters: int | None = 4, seed: int = 0, budget: float | None = None, **settings):
+    """The summary of a tiny fit in `folder`."""
+    images, plan = fitting.plan(source, method, clusters=clusters, preset="quick", settings=TINY[method] | settings, seed=seed)
+    return fitting.fit(images, plan, folder, devices=Devices("cpu", "fp32", 1), time_budget=budget)
+
+
+def outcome(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N,) and probabilities (N, K) of a finished run."""
+    table = read_table(folder / "assignments.parquet")
+    return table["cluster"].to_numpy(), probabilities(table)
+
+
+def bits(folder: Path) -> str:
+    """A hash of everything a run found out: assignments, features, weights, curves, and the history but for its times."""
+    digest = hashlib.sha256()
+    for part in outcome(folder):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    for name in ("features.safetensors", "model.safetensors", "trace.safetensors"):
+        for key, value in sorted(load_file(folder / name).items()):  # not the file: safetensors writes its header in any order
+            digest.update(key.encode() + value.tobytes())
+    for row in read_json_lines(folder / "history.jsonl"):
+        digest.update(repr({key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}).encode())
+    return digest.hexdigest()
+
+
+def rows(folder: Path) -> list[tuple[str, int]]:
+    """(stage, epoch) of each line of history but notes."""
+    return [(row["stage"], row["epoch"]) for row in read_json_lines(folder / "history.jsonl") if row["stage"] != "note"]
+
+
+def die_after(monkeypatch, n: int) -> None:
+    """The process dies right after the n-th line of history, before that epoch's state is saved."""
+    log, count = Run.log, [0]
+
+    def dying(self, **scalars):
+        log(self, **scalars)
+        count[0] += 1
+        if count[0] == n:
+            raise Killed
+
+    monkeypatch.setattr(Run, "log", dying)

@@ -1,0 +1,102 @@
+import math
+
+import pytest
+import torch
+
+from coterie.diagnose import agreement, vital_signs, worries
+
+
+def one_hot(labels: list[int], k: int, sure: float = 0.97) -> torch.Tensor:
+    p = torch.full((len(labels), k), (1 - sure) / max(1, k - 1))
+    p[torch.arange(len(labels)), torch.tensor(labels)] = sure
+    return p
+
+
+def test_vital_signs():
+    p = one_hot([0, 0, 1, 3], 4)
+    p[2] = torch.tensor([0.1, 0.6, 0.2, 0.1])
+    signs = vital_signs(p, torch.tensor([0, 1, 1, 3]))
+    assert signs["sizes"] == [2, 1, 0, 1] and signs["empty"] == 1
+    assert signs["entropy"] == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(4), abs=1e-5)
+    assert signs["confident"] == 0.75 and signs["changed"] == 0.25
+    assert "changed" not in vital_signs(p)
+
+
+# ---- agreement with the neighbours
+
+
+def naive_agreement(labels: list[int], neighbours: list[list[int]]) -> float:
+    n = len(labels)
+    pairs = [(i, j) for i, row in enumerate(neighbours) for j in row]
+    observed = sum(labels[i] == labels[j] for i, j in pairs) / len(pairs)
+    expected = sum((labels.count(c) / n) ** 2 for c in set(labels))
+    return (observed - expected) / (1 - expected) if expected < 1 else 0.0
+
+
+def test_agreement_equals_naive_loops():
+    rng = torch.Generator().manual_seed(0)
+    for k in (2, 3, 10):
+        labels, neighbours = torch.randint(k, (60,), generator=rng), torch.randint(60, (60, 7), generator=rng)
+        assert agreement(labels, neighbours) == pytest.approx(naive_agreement(labels.tolist(), neighbours.tolist()), abs=1e-12)
+
+
+def test_agreement_is_one_for_clusters_of_neighbours_and_about_zero_by_chance():
+    n = 4000
+    labels = torch.arange(n) % 4
+    mates = torch.stack([(torch.arange(n) + 4 * (1 + j)) % n for j in range(5)], 1)
+    assert agreement(labels, mates) == 1.0
+    rng = torch.Generator().manual_seed(0)
+    assert abs(agreement(torch.randint(4, (n,), generator=rng), torch.randint(n, (n, 5), generator=rng))) < 0.03
+    uneven = (torch.rand(n, generator=rng) > 0.9).long()
+    assert abs(agreement(uneven, torch.randint(n, (n, 5), generator=rng))) < 0.03, "also for uneven sizes"
+
+
+def test_a_collapse_scores_nothing():
+    """All neighbours agree in it, and it is worth no more than chance."""
+    neighbours = torch.randint(50, (50, 5), generator=torch.Generator().manual_seed(0))
+    assert agreement(torch.zeros(50, dtype=torch.int64), neighbours) == 0.0
+    assert agreement(torch.full((50,), 3), neighbours) == 0.0
+    nearly = torch.zeros(50, dtype=torch.int64)
+    nearly[0] = 1
+    assert agreement(nearly, neighbours) < 0.5
+
+
+def test_agreement_does_not_care_for_the_names_of_clusters():
+    rng = torch.Generator().manual_seed(0)
+    labels, neighbours = torch.randint(5, (60,), generator=rng), torch.randint(60, (60, 7), generator=rng)
+    assert agreement(torch.tensor([9, 2, 7, 0, 4])[labels], neighbours) == pytest.approx(agreement(labels, neighbours), abs=1e-12)
+
+
+# ---- when to worry
+
+
+def signs(sizes: list[int], confident: float = 0.9) -> dict:
+    return {"sizes": sizes, "empty": sizes.count(0), "confident": confident}
+
+
+@pytest.mark.parametrize("sizes", [[10] * 10, [27, 7, 10, 10], [90, 10], [49, 17, 17, 17], [100], [60, 20, 20]])
+def test_no_worry(sizes):
+    assert worries(signs(sizes)) == []
+
+
+@pytest.mark.parametrize("sizes", [[51, 10, 10, 10, 9, 10], [100, 0], [70, 15, 15], [97, 1, 1, 1, 0, 0, 0, 0, 0, 0]])
+def test_a_collapse_is_told_with_what_to_try(sizes):
+    (first, *_) = worries(signs(sizes))
+    assert first.startswith("collapse") and f"{max(sizes) / sum(sizes):.0%}" in first and "try" in first
+
+
+@pytest.mark.parametrize("sizes, told", [([10] * 7 + [0] * 3, True), ([10] * 9 + [0], False), ([30, 30, 0], True), ([25] * 4 + [0], True)])
+def test_empty_clusters_are_told(sizes, told):
+    found = [text for text in worries(signs(sizes)) if "empty" in text]
+    assert bool(found) == told and all(f"{sizes.count(0)} of {len(sizes)}" in text for text in found)
+
+
+def test_a_guess_is_told():
+    assert ["12% of the images" in text for text in worries(signs([10, 10], confident=0.12))] == [True]
+    assert worries(signs([10, 10], confident=0.3)) == [] and worries({"sizes": [5, 5], "empty": 0}) == []
+
+
+def test_from_probabilities_to_worries():
+    assert worries(vital_signs(one_hot([0, 1, 2, 3] * 10, 4))) == []
+    assert len(worries(vital_signs(one_hot([2] * 40, 4)))) == 2, "collapsed, and clusters are empty"
+    assert len(worries(vital_signs(torch.full((40, 4), 0.25)))) == 3

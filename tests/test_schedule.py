@@ -1,0 +1,40 @@
+import math
+
+import pytest
+import torch
+
+from coterie.schedule import cosine, one_cycle, set_rate
+
+STEPS = [i / 200 for i in range(201)]
+
+
+def test_cosine():
+    for done in STEPS:
+        assert cosine(done, 0.4, 0.0004) == pytest.approx(0.0004 + 0.3996 * (1 + math.cos(math.pi * done)) / 2, rel=1e-12)
+    assert cosine(0, 3.0) == 3.0 and cosine(1, 3.0) == pytest.approx(0, abs=1e-15) and cosine(0.5, 3.0) == pytest.approx(1.5)
+    assert cosine(-1, 3.0, 1.0) == 3.0 and cosine(7, 3.0, 1.0) == 1.0, "nothing before and after"
+
+
+def test_cosine_is_torch_s_own():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50, eta_min=0.4 * 0.1**3)
+    for epoch in range(50):
+        assert cosine(epoch / 50, 0.4, 0.4 * 0.1**3) == pytest.approx(reference.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_one_cycle_rises_then_falls():
+    rates = [one_cycle(done, 2.0, warm_up=0.1, start=0.04) for done in STEPS]
+    assert rates[0] == pytest.approx(0.08) and rates[20] == pytest.approx(2.0) and rates[-1] == pytest.approx(0, abs=1e-12)
+    assert all(a < b for a, b in zip(rates[:20], rates[1:21])) and all(a > b for a, b in zip(rates[20:], rates[21:]))
+    assert [b - a for a, b in zip(rates[:20], rates[1:21])] == pytest.approx([1.92 / 20] * 20)
+    assert one_cycle(0.55, 2.0, 0.1) == pytest.approx(1.0), "half-way down"
+    assert max(abs(a - b) for a, b in zip(rates, rates[1:])) < 0.1, "no jump"
+
+
+def test_set_rate_reaches_every_group():
+    weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 1.0}, {"params": weights[1:], "lr": 2.0}])
+    set_rate(optimizer, 0.3)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.3]
