@@ -142,6 +142,13 @@ def test_weights_round_trip(tmp_path, prefix):
     assert all(torch.equal(value, one.backbone.state_dict()[key]) for key, value in other.backbone.state_dict().items())
 
 
+def test_weights_of_a_timm_model_bring_its_colours(tmp_path):
+    net = build(EncoderSpec("resnet18", 32))
+    save_file(net.backbone.state_dict(), tmp_path / "w.safetensors")
+    load_weights(net, tmp_path / "w.safetensors")
+    np.testing.assert_allclose(net.mean, [0.485, 0.456, 0.406], atol=1e-3)
+
+
 def test_weights_that_do_not_fit_are_named(tmp_path):
     save_file(build(EncoderSpec("small", 16)).backbone.state_dict(), tmp_path / "small.safetensors")
     for name in ("small-32", "resnet18-cifar"):

@@ -167,12 +167,13 @@ def export(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
     to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
     link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
+    source: Annotated[Path | None, typer.Option(help="Where the pictures lie now, if they were moved since the fit.")] = None,
     json_: Json = False,
 ) -> None:
     """The result in another form. Never moves, changes or deletes an original."""
     from coterie.export import export as write
 
-    count = write(run, to, dest, None, link)
+    count = write(run, to, dest, source, link)
     _answer({"run": str(run), "to": to, "dest": str(dest), "n_images": count}, json_, f"{count:,} images to {dest}")
 
 
@@ -223,6 +224,9 @@ def cache(
     _answer({"cache": str(folder), "entries": entries}, json_, "\n".join(lines) or f"nothing in {folder}")
 
 
+INTERRUPTED = 130
+
+
 class Terminated(BaseException):
     """SIGTERM came; as KeyboardInterrupt, so that it passes every `except Exception`."""
 
@@ -231,7 +235,10 @@ def main() -> None:
     """The door: runs a verb, and turns what a user can mend into one line and exit status 2."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        if status == INTERRUPTED:  # typer may have caught Ctrl-C itself
+            raise KeyboardInterrupt
+        sys.exit(status)
     except _UsageError as error:
         _refuse(error.format_message() or "what should be done? coterie --help")
     except InputError as error:
@@ -241,7 +248,7 @@ def main() -> None:
             raise
         _refuse(f"{error.strerror}: {error.filename or 'the disk'}; free some space or choose another folder")
     except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted", 130)
+        _leave("interrupted", INTERRUPTED)
     except Terminated:
         _leave("terminated", 143)
 

@@ -72,7 +72,8 @@ def build(spec: EncoderSpec) -> Encoder:
 
 
 def load_weights(encoder: Encoder, file: Path) -> None:
-    """Loads a local safetensors file into the backbone (a state_dict of it, or of a whole encoder). InputError says what does not fit."""
+    """Loads a local safetensors file into the backbone (a state_dict of it, or of a whole encoder); for timm models also the colour
+    statistics they were trained with. InputError says what does not fit."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -88,6 +89,8 @@ def load_weights(encoder: Encoder, file: Path) -> None:
             f"--weights {file}: {len(missing)} of {len(wanted)} tensors of {encoder.spec.name} are not in it (first: {missing[0]})"
         )
     encoder.backbone.load_state_dict({key: state[key] for key in wanted})
+    if encoder.spec.name not in OWN:
+        _take_published_colours(encoder)
 
 
 def load_pretrained(encoder: Encoder) -> None:
@@ -107,7 +110,14 @@ def load_pretrained(encoder: Encoder) -> None:
             f"huggingface.co/timm on another machine and pass it with --weights FILE"
         ) from error
     encoder.backbone.load_state_dict(source.state_dict())
-    config = timm.data.resolve_model_data_config(source)
+    _take_published_colours(encoder)
+
+
+def _take_published_colours(encoder: Encoder) -> None:
+    """Trained weights want the colours they were trained with: the mean and deviation that timm publishes for the model."""
+    import timm
+
+    config = timm.data.resolve_model_data_config(encoder.backbone)
     encoder.standardise(torch.tensor(config["mean"]), torch.tensor(config["std"]))
 
 

@@ -193,7 +193,7 @@ OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, 
 def load(folder: str | Path) -> ImageClusterer:
     """The estimator of a finished run folder, made by `save` or by `coterie fit`."""
     folder = Path(folder)
-    made = read_json(folder / "config.json")
+    made = fitting.config_of(folder)
     settings = made["settings"]
     model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
     return model._take(folder)

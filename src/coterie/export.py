@@ -134,7 +134,7 @@ def _files(root: Path, paths: Sequence[str], places: Sequence[Path]) -> list[Ori
     for path in paths:
         found = [file for place in places if (file := real_path(place, path).expanduser()).is_file()]
         if not found:
-            raise InputError(f"{path} is no longer in {root}; bring it back, or name where the pictures lie now")
+            raise InputError(f"{path} is no longer in {root}; bring it back, or say with --source where the pictures lie now")
         file = found[0].absolute()
         parts = file.parts if Path(path).is_absolute() else real_path("", path).parts
         originals.append(Original(parts, file, file.read_bytes))
@@ -157,7 +157,7 @@ def _members(root: Path, paths: Sequence[str]) -> list[Original]:
     originals = []
     for path in paths:
         if path not in position:
-            raise InputError(f"{path} is no longer in {root}; bring it back, or name where the pictures lie now")
+            raise InputError(f"{path} is no longer in {root}; bring it back, or say with --source where the pictures lie now")
         name = _row_name(path) + _suffix(read(path)) if source.kind == "parquet" else path
         originals.append(Original(tuple(name.split("/")), None, lambda path=path: read(path)))  # type: ignore[misc]
     return originals

@@ -157,13 +157,22 @@ def _check_folder(folder: Path, plan: Plan) -> None:
         raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
 
 
+def config_of(folder: Path) -> dict[str, Any]:
+    """The config.json of a run. Raises InputError naming what is missing or damaged."""
+    found = read_json(folder / "config.json")
+    for name in ("method", "preset", "seed", "source", "settings"):
+        if name not in found:
+            raise InputError(f"{folder / 'config.json'} is damaged: it lacks {name}")
+    return found
+
+
 def is_finished(folder: Path) -> bool:
     return (folder / store.TABLE).exists() and not (folder / "work").exists()
 
 
 def summary(folder: Path) -> dict[str, Any]:
     """What `fit --json` prints, from the files of a finished run."""
-    environment, made = read_json(folder / "environment.json"), read_json(folder / "config.json")
+    environment, made = read_json(folder / "environment.json"), config_of(folder)
     table = read_table(folder / store.TABLE)
     k = made["settings"]["n_clusters"]
     return {
@@ -181,7 +190,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = None) -> tuple[Images, torch.Tensor, torch.Tensor]:
     """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
-    made = read_json(folder / "config.json")
+    made = config_of(folder)
     model = load(folder, devices)
     images = open_images(source, model.image_size, cache, made["settings"].get("max_pixels", PretextConfig.max_pixels))
     run = Run(devices=devices)
@@ -192,7 +201,7 @@ def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = No
 
 def show(folder: Path) -> dict[str, Any]:
     """What a run is, how far it came, its health."""
-    made = read_json(folder / "config.json")
+    made = config_of(folder)
     known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
     known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
     if is_finished(folder):
@@ -230,9 +239,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, plan: Plan) -> None:
-    there, wanted = read_json(folder / "config.json"), plan.to_json()
-    if "settings" not in there:
-        raise InputError(f"{folder / 'config.json'} is damaged: it has no settings")
+    there, wanted = config_of(folder), plan.to_json()
     changed = [f"{name}: {there.get(name)}, now {wanted[name]}" for name in ("method", "seed") if there.get(name) != wanted[name]]
     changed += config.differences(there["settings"], wanted["settings"])
     if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:

@@ -13,7 +13,7 @@ Preset = Callable[[int, bool], dict[str, Any]]
 
 
 def _digits(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 16, "augment": "glyphs", "pretext_epochs": 40}
+    return {"image_size": 16, "augment": "glyphs", "pretext_epochs": 36}
 
 
 def _glyphs(n: int, gpu: bool) -> dict[str, Any]:
@@ -56,7 +56,10 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
 
 # What a method adds to the shared part.
 OWN: dict[str, dict[str, dict[str, Any]]] = {
-    "scan": {"quick": {"n_heads": 4, "cluster_epochs": 6, "cluster_steps": 20, "selflabel_epochs": 2, "selflabel_batch": 64}},
+    "scan": {
+        "digits": {"selflabel_epochs": 24},
+        "quick": {"n_heads": 4, "cluster_epochs": 6, "cluster_steps": 20, "selflabel_epochs": 2, "selflabel_batch": 64},
+    },
     "kmeans": {name: {"encoder": "pixels", "pretext": "frozen"} for name in PRETEXT},
 }
 

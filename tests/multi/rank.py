@@ -24,6 +24,8 @@ SETTINGS = {
     "n_heads": 2,
 }
 
+LABELLING = {"selflabel_epochs": 2, "selflabel_batch": 8, "threshold": 0.3, "pretext_epochs": 1}
+
 
 def main(folder: Path) -> None:
     devices = Devices("cpu", "fp32", 1)
@@ -49,14 +51,12 @@ def main(folder: Path) -> None:
     checkpoint.save(folder / f"blocks-{run.rank}of{run.world}.safetensors", tensors)
     run.close()
 
-    images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=SETTINGS, seed=1)
-    for name, budget in (("fit", None), ("hurried", 0.5)):
-        if budget and run.world == 1:
-            continue
-        if budget:
-            images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=SETTINGS | {"pretext_epochs": 5000}, seed=1)
-        made = _weights_of(images, plan, folder / f"{name}-{run.world}", devices, budget)
-        checkpoint.save(folder / f"{name}-{run.rank}of{run.world}.safetensors", made)
+    fits = {"fit": (SETTINGS, None), "hurried": (SETTINGS | {"pretext_epochs": 5000}, 0.5), "labelled": (SETTINGS | LABELLING, None)}
+    for name, (settings, budget) in fits.items():
+        if run.world > 1:
+            images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=settings, seed=1)
+            made = _weights_of(images, plan, folder / name, devices, budget)
+            checkpoint.save(folder / f"{name}-{run.rank}.safetensors", made)
     kmeans_images, plan = fitting.plan(pixels, "kmeans", clusters=4, preset="quick", settings={"image_size": 16, "restarts": 2}, seed=1)
     said["sizes"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]
     said["again"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]
@@ -80,10 +80,11 @@ def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | No
         return fitted
 
     scan.fit = watched
+    tolerance, scan.TOLERANCE = scan.TOLERANCE, 10.0  # so that self-labelling this short is not undone
     try:
         fitting.fit(images, plan, folder, devices=devices, time_budget=budget)
     finally:
-        scan.fit = fit
+        scan.fit, scan.TOLERANCE = fit, tolerance
     return found
 
 

@@ -236,7 +236,7 @@ def test_step_forgets_the_last_gradient_and_serves_two_optimizers(tmp_path):
     both, run = (SGD([a], lr=1.0), SGD([b], lr=0.5)), start(tmp_path)
     for _ in range(2):
         run.step((a + 2 * b).sum(), *both)
-    assert float(a) == -2 and float(b) == -2
+    assert a.item() == -2 and b.item() == -2
 
 
 # ---- time

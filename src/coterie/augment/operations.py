@@ -55,7 +55,7 @@ def autocontrast(x: Tensor, _: Tensor) -> Tensor:
 def equalize(x: Tensor, _: Tensor) -> Tensor:
     """Each channel's 256 levels spread to equal counts, by Pillow's rule (integer steps, the last level left out)."""
     b, c, h, w = x.shape
-    levels = (x * 255).round().long().view(b * c, h * w)
+    levels = (x * 255).round().long().reshape(b * c, h * w)
     counts = torch.zeros(b * c, 256, dtype=torch.long, device=x.device).scatter_add_(1, levels, torch.ones_like(levels))
     last = counts.gather(1, levels.amax(1, keepdim=True))
     step = (h * w - last) // 255

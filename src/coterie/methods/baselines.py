@@ -7,7 +7,8 @@ from coterie.encoder import features
 from coterie.heads import Centroids
 from coterie.images import Images
 from coterie.kmeans import kmeans
-from coterie.methods import Fitted, pretext
+from coterie.methods import pretext
+from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 

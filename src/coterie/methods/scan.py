@@ -23,13 +23,15 @@ from coterie.encoder import PRECOMPUTED, features
 from coterie.heads import Heads
 from coterie.images import Images
 from coterie.losses import confident_cross_entropy, distribution_entropy, scan_loss
-from coterie.methods import Fitted, pretext
+from coterie.methods import pretext
+from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
 from coterie.neighbours import nearest
 from coterie.pseudo_labels import confident
 from coterie.run import Run
 from coterie.run.devices import unwrap
 from coterie.schedule import cosine, set_rate
+from coterie.teacher import follow, teacher_of
 
 TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
@@ -125,8 +127,8 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     """Stage 4: a teacher, the running average of the student, labels the clean image where it is confident; the student learns that
     label on a strongly augmented view. Returns the teacher, or the stage before when the neighbours agree clearly less with it.
     """
-    student = nn.Sequential(clustered.encoder, clustered.head)
-    teacher = copy.deepcopy(nn.Sequential(*map(unwrap, student))).requires_grad_(False).eval()
+    student = nn.Sequential(clustered.encoder, run.new("head", copy.deepcopy, unwrap(clustered.head)))
+    teacher = teacher_of(student)
     start = copy.deepcopy(teacher.state_dict())
     optimizer = Adam(student.parameters())
     strong = augment.strong(config.augment)
@@ -154,9 +156,9 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
                 logits_BK = student(view_B3HW)[0]
             loss = confident_cross_entropy(logits_BK, labels_B, config.balance)
             run.step(loss, optimizer)
-            average(teacher, student, decay)
+            follow(teacher, student, decay)
             sure, total = sure + n_sure, total + loss.detach()
-        share = sure * run.world / len(images)
+        share = float(run.sum(torch.tensor(float(sure), device=neighbours_NK.device))) / len(images)
         run.log(loss=total / (step + 1), confident=share, skipped=skipped, threshold=bar["threshold"])
         if share < TOO_FEW:
             bar["threshold"] = max(LOWEST_BAR, bar["threshold"] - 0.05)
@@ -167,7 +169,7 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
             run.end("self-labelling", **state)
             break
 
-    encoder, head = teacher
+    encoder, head = teacher.children()
     labelled = Fitted.from_parts(encoder, head, run.once("features-labelled", features, encoder, images, run))
     before, after = (agreement(fitted.p_NK.argmax(1), neighbours_NK) for fitted in (clustered, labelled))
     if after >= before - TOLERANCE:
@@ -176,13 +178,3 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     run.note(f"self-labelling is undone: neighbours agreed {before:.3f} before it and {after:.3f} after (1 = always, 0 = by chance)")
     teacher.load_state_dict(start)
     return Fitted(encoder, head, clustered.features_ND, clustered.p_NK)
-
-
-@torch.no_grad()
-def average(teacher: nn.Module, student: nn.Module, decay: float) -> None:
-    """The teacher's weights and batch-norm statistics move towards the student's by 1 - decay."""
-    for mine, theirs in zip(teacher.state_dict().values(), student.state_dict().values()):
-        if mine.dtype.is_floating_point:
-            mine.lerp_(theirs, 1 - decay)
-        else:
-            mine.copy_(theirs)

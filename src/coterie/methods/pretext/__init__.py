@@ -1,6 +1,7 @@
 """The label-free task that trains the encoder first; any of them serves any system (`--set pretext=...`)."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from torch import nn
@@ -10,7 +11,7 @@ from coterie.errors import InputError
 from coterie.images import Images
 from coterie.run import Run
 
-PRETEXTS = ("simclr", "frozen")
+PRETEXTS = ("simclr", "moco", "byol", "rotation")  # each a file of this folder; and "frozen", which trains nothing
 
 
 @dataclass(frozen=True)
@@ -24,19 +25,21 @@ class PretextConfig:
     weights: str = ""  # a local safetensors file to start from
     pretrained: bool = False  # start from the weights timm publishes
     augment: str = "photos"  # photos, glyphs or garments: what may change without changing the kind
-    pretext: str = "simclr"  # simclr, or frozen: the given weights as they are
+    pretext: str = "simclr"  # simclr, moco, byol, rotation, or frozen: the given weights as they are
     pretext_epochs: int = 60
     pretext_batch: int = 256  # images; each gives two views
     pretext_rate: float = 4e-3  # peak of the one-cycle schedule, AdamW
     pretext_decay: float = 0.01  # AdamW weight decay
     pretext_temperature: float = 0.2
+    queue: int = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
+    momentum: float = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)
     projection: int = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
 
 
 def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     """The encoder after its pretext task; with `frozen`, as its weights came."""
-    if config.pretext not in PRETEXTS:
-        raise InputError(f"no pretext is called {config.pretext!r}; there are {', '.join(PRETEXTS)}")
+    if config.pretext not in (*PRETEXTS, "frozen"):
+        raise InputError(f"no pretext is called {config.pretext!r}; there are {', '.join(PRETEXTS)}, frozen")
     if config.encoder == PRECOMPUTED and config.pretext != "frozen":
         raise InputError(
             f"encoder=precomputed gives features, and pretext={config.pretext} would have to train an encoder; use pretext=frozen"
@@ -44,10 +47,10 @@ def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     if config.pretext == "frozen" and not (config.weights or config.pretrained or config.encoder in ("pixels", PRECOMPUTED)):
         raise InputError("pretext=frozen needs trained weights: give --weights FILE, or --set pretrained=true with a timm --encoder")
     encoder = run.new("encoder", _start, images, config)
-    if config.pretext == "simclr":
-        from coterie.methods.pretext import simclr
-
-        simclr.train(encoder, images, config, run)
+    if config.pretext != "frozen":
+        if len(images) < 2:
+            raise InputError(f"{config.pretext} needs at least 2 images, there is {len(images)}")
+        import_module(f"coterie.methods.pretext.{config.pretext}").train(encoder, images, config, run)
     return encoder
 
 

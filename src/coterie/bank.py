@@ -1,0 +1,47 @@
+"""Features remembered from earlier batches: by image id (MemoryBank), or the latest ones (Queue).
+
+Shapes: N images, B batch, D feature, M queue.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+
+class MemoryBank(nn.Module):
+    """One unit feature per image, (N, D) float32, read and written by id."""
+
+    all_ND: Tensor
+
+    def __init__(self, features_ND: Tensor):
+        super().__init__()
+        self.register_buffer("all_ND", F.normalize(features_ND.float(), dim=1))
+
+    def read(self, index_B: Tensor) -> Tensor:
+        return self.all_ND[index_B.to(self.all_ND.device)]
+
+    @torch.no_grad()
+    def write(self, index_B: Tensor, z_BD: Tensor, momentum: float = 0.0) -> None:
+        """momentum * old + (1 - momentum) * new, brought back to unit length; `index_B` holds different ids."""
+        index_B = index_B.to(self.all_ND.device)
+        self.all_ND[index_B] = F.normalize(torch.lerp(z_BD.float(), self.all_ND[index_B], momentum), dim=1)
+
+
+class Queue(nn.Module):
+    """The latest M unit features, (M, D) float32; random directions at the start."""
+
+    rows_MD: Tensor
+    next: Tensor
+
+    def __init__(self, size: int, n_features: int, generator: Generator):
+        super().__init__()
+        self.register_buffer("rows_MD", F.normalize(torch.randn(size, n_features, generator=generator), dim=1))
+        self.register_buffer("next", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, z_BD: Tensor) -> None:
+        """The batch takes the place of the oldest rows; of a batch longer than the queue its last M rows stay."""
+        size = len(self.rows_MD)
+        places = (self.next + torch.arange(len(z_BD), device=z_BD.device)) % size
+        self.rows_MD[places[-size:]] = z_BD.float()[-size:]
+        self.next.copy_((self.next + len(z_BD)) % size)

@@ -1,0 +1,45 @@
+"""The epochs every pretext task shares; a task says what is trained and what its loss is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import AdamW
+
+from coterie.images import Images
+from coterie.methods.pretext import PretextConfig
+from coterie.run import Run
+from coterie.schedule import one_cycle, set_rate
+
+SHARE = 0.7  # of a time budget
+
+
+def descend(
+    loss_of: Callable[[Tensor, Generator], Tensor],
+    images: Images,
+    config: PretextConfig,
+    run: Run,
+    trained: dict[str, nn.Module],
+    kept: dict[str, Any] | None = None,
+) -> None:
+    """Trains the modules `trained` in place on `loss_of(pixels_B3HW, generator)`: AdamW, one cycle, whole batches only.
+
+    `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself.
+    """
+    batch_size = min(config.pretext_batch, len(images) // run.world)
+    steps = len(images) // run.world // batch_size
+    weights = [weight for module in trained.values() for weight in module.parameters()]
+    optimizer = AdamW(weights, weight_decay=config.pretext_decay)
+    state: dict[str, Any] = {**trained, **(kept or {}), "optimizer": optimizer}
+    for epoch in run.epochs("pretext", config.pretext_epochs, SHARE, **state):
+        for module in trained.values():
+            module.train()
+        rng, total = run.rng("pretext", epoch, run.rank), torch.zeros((), device=run.devices.device)
+        order = run.rng("pretext-order", epoch)
+        for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):
+            set_rate(optimizer, one_cycle(run.done(epoch + step / steps, config.pretext_epochs), config.pretext_rate))
+            loss = loss_of(batch.pixels_B3HW, rng)
+            run.step(loss, optimizer)
+            total += loss.detach()
+        run.log(loss=total / (step + 1))

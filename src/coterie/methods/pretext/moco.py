@@ -1,0 +1,41 @@
+"""MoCo v2 (He et al. 2020, Chen et al. 2020): a query finds its key, made by a slow copy of the network, among a queue of earlier keys.
+
+The slow copy runs on its own batch-norm statistics (coterie.teacher) in place of the shuffled batch norm of several devices.
+Shapes: B batch, D projection, M queue.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from coterie import augment
+from coterie.bank import Queue
+from coterie.heads import Projector
+from coterie.images import Images
+from coterie.losses import info_nce
+from coterie.methods.pretext import PretextConfig
+from coterie.methods.pretext.loop import descend
+from coterie.run import Run
+from coterie.run.devices import unwrap
+from coterie.teacher import follow, teacher_of
+
+
+def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
+    """Trains `encoder` in place."""
+    projector = run.new("projector", Projector, unwrap(encoder).n_features, config.projection)
+    student = nn.Sequential(encoder, projector)
+    teacher = teacher_of(student)
+    queue = Queue(min(config.queue, len(images)), config.projection, run.rng("queue")).to(run.devices.device)
+    view = augment.pretext(config.augment)
+
+    def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
+        follow(teacher, student, config.momentum)
+        query_view, key_view = view(x_B3HW, rng), view(x_B3HW, rng)
+        with run.autocast():
+            query_BD = student(query_view)
+            with torch.no_grad():
+                key_BD = teacher(key_view)
+        rows_MD = queue.rows_MD.clone()
+        queue.push(run.gather(key_BD))
+        return info_nce(query_BD, key_BD, rows_MD, config.pretext_temperature)
+
+    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"teacher": teacher, "queue": queue})

@@ -1,0 +1,48 @@
+"""Each pretext task learns on tiny pictures, gives the same bits twice, and continues after a kill."""
+
+import pytest
+import torch
+
+from coterie import fitting
+from coterie.encoder import features
+from coterie.methods import pretext
+from coterie.methods.pretext import PRETEXTS, PretextConfig
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+pytestmark = pytest.mark.systems
+SETTINGS = {"image_size": 16, "pretext_epochs": 3, "pretext_batch": 32, "pretext_rate": 2e-3, "queue": 64, "momentum": 0.9}
+
+
+def trained(images, folder, name, stop_after=None):
+    run = Run(folder, seed=0, devices=Devices("cpu", "fp32"))
+    if stop_after is not None:
+        log = run.log
+
+        def interrupted(**scalars):
+            log(**scalars)
+            if len(run.history) > stop_after:
+                raise KeyboardInterrupt
+
+        run.log = interrupted
+    encoder = pretext.train(images, PretextConfig(pretext=name, **SETTINGS), run)
+    return features(encoder, images, run), [row["loss"] for row in run.history]
+
+
+@pytest.fixture(scope="module")
+def images():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 60, (96, 16, 16, 3), generator=generator, dtype=torch.uint8)
+    for i in range(96):
+        noise[i, 4 * (i % 4) : 4 * (i % 4) + 4, :, i % 3] += 150
+    return fitting.plan(noise.numpy(), "kmeans", clusters=4, settings={"image_size": 16})[0]
+
+
+@pytest.mark.parametrize("name", PRETEXTS)
+def test_loss_falls_bits_repeat_and_a_kill_changes_nothing(images, name, tmp_path):
+    z, losses = trained(images, tmp_path / "whole", name)
+    assert losses[-1] < losses[0] and z.isfinite().all() and z.std(0).max() > 1e-3
+    with pytest.raises(KeyboardInterrupt):
+        trained(images, tmp_path / "cut", name, stop_after=1)
+    again, _ = trained(images, tmp_path / "cut", name)
+    assert torch.equal(z, again)
