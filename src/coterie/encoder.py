@@ -95,7 +95,6 @@ def load_weights(encoder: Encoder, file: Path) -> None:
 
 def load_pretrained(encoder: Encoder) -> None:
     """Loads the weights timm publishes for this model, from its cache or the hub; sets the colour statistics they were trained with."""
-    import timm
 
     name = encoder.spec.name
     if name in OWN:

@@ -11,7 +11,7 @@ from coterie.run import Run
 from coterie.run.devices import Devices
 
 pytestmark = pytest.mark.systems
-SETTINGS = {"image_size": 16, "pretext_epochs": 3, "pretext_batch": 32, "pretext_rate": 2e-3, "queue": 64, "momentum": 0.9}
+SETTINGS = {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 32, "pretext_rate": 2e-3, "queue": 64, "momentum": 0.9}
 
 
 def trained(images, folder, name, stop_after=None):
@@ -41,7 +41,8 @@ def images():
 @pytest.mark.parametrize("name", PRETEXTS)
 def test_loss_falls_bits_repeat_and_a_kill_changes_nothing(images, name, tmp_path):
     z, losses = trained(images, tmp_path / "whole", name)
-    assert losses[-1] < losses[0] and z.isfinite().all() and z.std(0).max() > 1e-3
+    first = losses[1] if name == "moco" else losses[0]  # MoCo's queue holds random directions, easily told apart, for an epoch
+    assert losses[-1] < first and z.isfinite().all() and z.std(0).max() > 1e-3
     with pytest.raises(KeyboardInterrupt):
         trained(images, tmp_path / "cut", name, stop_after=1)
     again, _ = trained(images, tmp_path / "cut", name)
