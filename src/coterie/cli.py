@@ -6,6 +6,7 @@ Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted
 
 import errno
 import json
+import os
 import re
 import signal
 import sys
@@ -234,6 +235,8 @@ class Terminated(BaseException):
 def main() -> None:
     """The door: runs a verb, and turns what a user can mend into one line and exit status 2."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Threads of torch that wait for each other spin a third of a million rounds by default, which on a busy machine stalls everybody.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         status = app(standalone_mode=False)
         if status == INTERRUPTED:  # typer may have caught Ctrl-C itself
