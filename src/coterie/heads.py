@@ -14,7 +14,7 @@ class Heads(nn.Module):
     """H linear cluster heads at once: features (B, D) -> logits (H, B, K). H = 1 is no special case.
 
     Features are standardised first with the mean and deviation given to `standardise` (at the start 0 and 1), so that one
-    learning rate fits every encoder. Initial weights as nn.Linear's, each head its own.
+    learning rate fits every encoder. Initial weights as nn.Linear's, each head its own; biases 0.
     """
 
     mean: Tensor
