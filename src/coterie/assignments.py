@@ -35,7 +35,7 @@ BASELINE_RESTARTS = 3
 
 @dataclass
 class Assignments:
-    """Row i is image i: probabilities (N, K) float32, labels (N,) int64, confidence (N,) in [0, 1], features (N, D) float32."""
+    """Row i is image i: probabilities (N, K) float32, labels (N,) int64, features (N, D) float32."""
 
     probabilities_NK: Tensor
     features_ND: Tensor
@@ -45,14 +45,6 @@ class Assignments:
     @property
     def labels_N(self) -> Tensor:
         return self.probabilities_NK.argmax(1)
-
-    @property
-    def confidence_N(self) -> Tensor:
-        return self.probabilities_NK.max(1).values
-
-    @property
-    def sizes(self) -> list[int]:
-        return torch.bincount(self.labels_N, minlength=self.probabilities_NK.shape[1]).tolist()
 
 
 def table(paths: list[str], p_NK: Tensor) -> pa.Table:
