@@ -119,7 +119,8 @@ def predict(
 def evaluate(
     run: RunFolder,
     on: Annotated[str | None, typer.Option(metavar="SOURCE", help="Other images than the fitted ones (split protocol).")] = None,
-    labels: Annotated[str | None, typer.Option(help="builtin, folders, or a csv file with columns path,label.")] = None,
+    labels: Annotated[str | None, typer.Option(help="builtin, folders, or a csv file with columns path,label[,superclass].")] = None,
+    fitted_labels: Annotated[str | None, typer.Option(help="Those of the fitted images, which knn needs with --on; as --labels.")] = None,
     protocol: Annotated[str, typer.Option(help="clusters, knn, or both with a comma.")] = "clusters",
     device: Device = "auto",
     cache: Cache = None,
@@ -136,10 +137,14 @@ def evaluate(
         images, z, p = fitting.predict(run, on, Devices(device), cache)
         baseline = assignments.baseline_labels(images, p.shape[1], 0)
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
-    scores = score(run, labels, protocol.split(","), others)
+    scores = score(run, labels, protocol.split(","), others, fitted_labels)
     assignments.write_json(run, "metrics.json" if on is None else "metrics-on.json", scores)
     rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
-    _answer({key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes")}, json_, "\n".join(rows))
+    _answer(
+        {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},
+        json_,
+        "\n".join(rows),
+    )
 
 
 SCORES = {

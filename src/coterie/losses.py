@@ -10,26 +10,32 @@ from torch import Tensor
 TINY = 1e-8  # lower bound of a mean probability inside a logarithm (the published SCAN code's value)
 
 
-def scan_loss(anchor_logits_BK: Tensor, neighbour_logits_BK: Tensor, entropy_weight: float = 5.0) -> tuple[Tensor, Tensor, Tensor]:
+def scan_loss(
+    anchor_logits_BK: Tensor, neighbour_logits_BK: Tensor, entropy_weight: float = 5.0, prior_K: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """SCAN's clustering loss (eq. 2) for one head, or for H heads at once (leading dimension H; then each result is (H,)).
 
     Returns (total, consistency, entropy): consistency = -mean log <p, q> between an image and its neighbour,
     entropy = that of the anchors' mean probability (positive; the published code takes the anchors only),
-    total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1.
+    total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1. `prior_K`: shares to keep to instead of even ones.
     The logarithm is clamped at -100 and its gradient's denominator at 1e-12, so that opposite pairs stay finite.
     """
     p = _float(anchor_logits_BK).softmax(-1)
     q = _float(neighbour_logits_BK).softmax(-1)
     similarity = (p * q).sum(-1).clamp(max=1.0)
     consistency = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none").mean(-1)
-    entropy = distribution_entropy(p.mean(-2))
+    entropy = distribution_entropy(p.mean(-2), prior_K)
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
-def distribution_entropy(p_K: Tensor) -> Tensor:
-    """-sum p log p over the last dimension, in nats; probabilities below 1e-8 count as 1e-8."""
+def distribution_entropy(p_K: Tensor, prior_K: Tensor | None = None) -> Tensor:
+    """-sum p log p over the last dimension, in nats; probabilities below 1e-8 count as 1e-8.
+
+    With a prior -sum p log(p / prior), at most 0: minus the divergence from it. An even prior gives the entropy less log K.
+    """
     p = p_K.clamp(min=TINY)
-    return -(p * p.log()).sum(-1)
+    log = p.log() if prior_K is None else p.log() - prior_K.clamp(min=TINY).log()
+    return -(p * log).sum(-1)
 
 
 def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, balance: bool = True) -> Tensor:

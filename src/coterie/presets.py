@@ -1,7 +1,7 @@
 """Named settings: what to change in a method's defaults for a kind of pictures, on a CPU and on a GPU.
 
-A preset is a function of the number of images and of whether there is a GPU; it returns settings by name.
-CPU schedules make the best of about ten minutes on two cores; the cost of a stage is (images) x (epochs).
+A preset is a function of the number of images and of whether there is a GPU; it returns settings by name. For a GPU the schedules are
+the published ones; those for a CPU make the best of about ten minutes on two cores, where a stage costs (images) x (epochs).
 """
 
 from collections.abc import Callable
@@ -17,27 +17,49 @@ def _digits(n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _glyphs(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 28, "augment": "glyphs", "pretext_epochs": _epochs(n, 360_000, 6, 100)}
+    if gpu:
+        return {"image_size": 28, "augment": "glyphs", "pretext_epochs": _epochs(n, 2_400_000, 20, 200)}
+    return {"image_size": 20, "augment": "glyphs", "pretext_epochs": _epochs(n, 300_000, 5, 100)}
 
 
 def _garments(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 28, "augment": "garments", "pretext_epochs": _epochs(n, 480_000, 8, 100)}
+    return _glyphs(n, gpu) | {"augment": "garments"}
 
 
 def _cifar10(n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
-        return {"image_size": 32, "encoder": "resnet18-cifar", "pretext_epochs": 500, "pretext_batch": 512}
-    return {"image_size": 32, "encoder": "small-32", "pretext_epochs": _epochs(n, 800_000, 10, 200)}
+        return {"image_size": 32, "encoder": "resnet18-cifar", **SIMCLR}
+    return {"image_size": 32, "view_size": 24, "encoder": "small", "pretext_epochs": _epochs(n, 360_000, 6, 200)}
+
+
+def _stl10(n: int, gpu: bool) -> dict[str, Any]:
+    return {"image_size": 96, "encoder": "resnet18-stl", **SIMCLR} if gpu else _photos(n, gpu)
+
+
+def _imagenet(n: int, gpu: bool) -> dict[str, Any]:
+    """The published runs start from weights of MoCo v2, which `--weights` names."""
+    return {"image_size": 224, "encoder": "resnet50", "pretext": "frozen"}
 
 
 def _photos(n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
         return {"image_size": 96, "encoder": "resnet18-stl", "pretext_epochs": _epochs(n, 5_000_000, 50, 800)}
-    return {"image_size": 64, "encoder": "small", "pretext_epochs": _epochs(n, 400_000, 10, 300)}
+    return {"image_size": 64, "view_size": 48, "encoder": "small", "pretext_epochs": _epochs(n, 400_000, 10, 300)}
 
 
 def _quick(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 32, "pretext_epochs": 8, "pretext_batch": 64, "pretext_rate": 2e-3}
+
+
+# SimCLR on 32 and 96 px as SCAN's published settings have it
+SIMCLR: dict[str, Any] = {
+    "pretext_epochs": 500,
+    "pretext_batch": 512,
+    "pretext_optimizer": "sgd",
+    "pretext_rate": 0.4,
+    "pretext_decay": 1e-4,
+}
+SIMCLR |= {"pretext_temperature": 0.1}
 
 
 def _epochs(n: int, images: int, least: int, most: int) -> int:
@@ -50,18 +72,38 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
     "glyphs": ("drawn signs, MNIST: no flips, no colour", _glyphs),
     "garments": ("Fashion-MNIST: upright, flips but little turning", _garments),
     "cifar10": ("32 px photographs, CIFAR-10", _cifar10),
+    "cifar20": ("32 px photographs, the 20 superclasses of CIFAR-100", _cifar10),
+    "stl10": ("96 px photographs, STL-10", _stl10),
+    "imagenet50": ("50 classes of ImageNet, from given weights", _imagenet),
+    "imagenet100": ("100 classes of ImageNet, from given weights", _imagenet),
+    "imagenet200": ("200 classes of ImageNet, from given weights", _imagenet),
+    "imagenet1000": ("all of ImageNet, from given weights", _imagenet),
     "photos": ("a folder of photographs, the default", _photos),
     "quick": ("the smallest sensible setting, for trying out", _quick),
 }
 
-# What a method adds to the shared part.
-OWN: dict[str, dict[str, dict[str, Any]]] = {
-    "scan": {
-        "digits": {"selflabel_epochs": 24},
-        "quick": {"n_heads": 4, "cluster_epochs": 6, "cluster_steps": 20, "selflabel_epochs": 2, "selflabel_batch": 64},
-    },
-    "kmeans": {name: {"encoder": "pixels", "pretext": "frozen"} for name in PRETEXT},
-}
+
+def _scan(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    if preset == "quick":
+        return {"n_heads": 4, "cluster_epochs": 6, "cluster_steps": 20, "selflabel_epochs": 2, "selflabel_batch": 64}
+    if preset == "digits":
+        return {"selflabel_epochs": 24}
+    if preset.startswith("imagenet"):
+        batch = 512 if preset == "imagenet50" else 1024
+        own: dict[str, Any] = {"n_neighbors": 50, "n_heads": 10, "cluster_epochs": 100, "cluster_batch": batch}
+        return own | {"selflabel_epochs": 25 if gpu else 0, "selflabel_batch": 512, "selflabel_rate": 1e-4}
+    if gpu and preset in ("cifar10", "cifar20", "stl10"):
+        network = {"cifar10": (50, 128), "cifar20": (100, 512), "stl10": (100, 128)}[preset]
+        own = {"network_epochs": network[0], "network_batch": network[1], "threshold": 0.99, "selflabel_rate": 1e-4}
+        return own | {"selflabel_epochs": 100 if preset == "stl10" else 200, "selflabel_batch": 1000}
+    return {"selflabel_epochs": _epochs(n, 180_000, 3, 30), "average_epochs": min(2.5, 24_000 / n)}
+
+
+def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    return {"encoder": "pixels", "pretext": "frozen"}
+
+
+OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {"scan": _scan, "kmeans": _kmeans}  # what a method adds to the shared part
 
 OF_SOURCE = {
     "digits": "digits",
@@ -70,6 +112,7 @@ OF_SOURCE = {
     "torchvision:FashionMNIST": "garments",
     "torchvision:CIFAR10": "cifar10",
     "torchvision:CIFAR100": "cifar10",
+    "torchvision:STL10": "stl10",
 }
 
 
@@ -82,4 +125,4 @@ def settings(method: str, preset: str, n_images: int, gpu: bool) -> dict[str, An
     """The settings of `preset` for `method`. Raises InputError for a name that is none."""
     if preset not in PRETEXT:
         raise InputError(f"no preset is called {preset!r}; there are {', '.join(PRETEXT)}")
-    return {**PRETEXT[preset][1](n_images, gpu), **OWN.get(method, {}).get(preset, {})}
+    return {**PRETEXT[preset][1](n_images, gpu), **OWN[method](preset, n_images, gpu)}

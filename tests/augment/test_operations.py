@@ -1,15 +1,18 @@
-"""Each strong operation against Pillow, here and now, and how the four of an image are drawn."""
+"""Each strong operation against Pillow, here and now, and how those of an image are drawn."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from coterie.augment import operations
-from coterie.augment.operations import GEOMETRY, OPERATIONS, VALUES, Strong
+from coterie import augment
+from coterie.augment.operations import FIXMATCH, GEOMETRY, OPERATIONS, VALUES, Shifted, Strong
 from coterie.augment.recipe import Draws, cut_hole, warp
 
-RANGE = {name: (low, high) for name, low, high in OPERATIONS}
+RANGE = {name: (low, high) for name, low, high in FIXMATCH}  # the wider of the two lists
+STRONG = {"scan": augment.strong("photos"), "fixmatch": augment.fixmatch_strong("photos")}
 
 
 def picture(kind: str, size: tuple[int, int] = (32, 32)) -> np.ndarray:
@@ -56,8 +59,13 @@ def levels(x: torch.Tensor) -> np.ndarray:
     return (x.permute(0, 2, 3, 1) * 255).round().numpy()
 
 
-def test_the_list_is_whole():
+def test_the_lists_are_whole():
     assert len(OPERATIONS) == 14 == len(RANGE) and set(RANGE) == {"Identity", *VALUES, *GEOMETRY} and set(PILLOW) == {*VALUES, *GEOMETRY}
+    enhanced, moved = ("Brightness", "Color", "Contrast", "Sharpness"), ("ShearX", "ShearY", "TranslateX", "TranslateY")
+    published = {"Posterize": (4, 8), "Rotate": (-30, 30), "Solarize": (0, 256)}
+    for table, reach in ((OPERATIONS, 0.1), (FIXMATCH, 0.3)):
+        ranges = {name: (low, high) for name, low, high in table if name not in ("Identity", "AutoContrast", "Equalize")}
+        assert ranges == published | dict.fromkeys(enhanced, (0.05, 0.95)) | dict.fromkeys(moved, (-reach, reach))
 
 
 @pytest.mark.parametrize("kind", ["smooth", "noise", "dull", "flat", "one flat channel", "few levels"])
@@ -104,7 +112,7 @@ def test_a_batch_is_each_image_at_its_own_magnitude(name):
 # ---- how they are drawn
 
 
-def spied(monkeypatch, n: int, count: int, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def spied(monkeypatch, strong: Strong, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """How often each operation is drawn for n images, and at which magnitudes."""
     seen: dict[str, list[torch.Tensor]] = {name: [] for name in (*VALUES, *GEOMETRY)}
     for table in (VALUES, GEOMETRY):
@@ -115,47 +123,73 @@ def spied(monkeypatch, n: int, count: int, seed: int = 0) -> tuple[np.ndarray, d
                 return function(*given)
 
             monkeypatch.setitem(table, name, spy)
-    Strong(count=count, flip=0, cutout=0.01)(
-        torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(seed)
-    )
+    strong(torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(1)), torch.Generator().manual_seed(0))
     magnitudes = {name: torch.cat(values).numpy() for name, values in seen.items()}
     drawn = [len(magnitudes[name]) for name in RANGE if name != "Identity"]
-    return np.array([n * count - sum(drawn), *drawn]), magnitudes
+    return np.array([n * strong.count - sum(drawn), *drawn]), magnitudes
 
 
-def test_operations_are_drawn_evenly(monkeypatch):
-    counts, _ = spied(monkeypatch, 14_000, 4)
-    expected = 4000
+@pytest.mark.parametrize("kind, count", [("scan", 4), ("fixmatch", 3)])
+def test_operations_are_drawn_evenly(kind, count, monkeypatch):
+    counts, _ = spied(monkeypatch, STRONG[kind], 14_000)
+    expected = 1000 * count
     chi_squared = ((counts - expected) ** 2 / expected).sum()
     assert chi_squared < 34.5, counts  # the 99.9 % quantile of chi-squared with 13 degrees of freedom
 
 
-def test_magnitudes_are_drawn_evenly(monkeypatch):
-    _, magnitudes = spied(monkeypatch, 14_000, 4)
-    for name, found in magnitudes.items():
-        low, high = RANGE[name]
-        share = np.sort((found - low) / (high - low))
+@pytest.mark.parametrize("kind, table", [("scan", OPERATIONS), ("fixmatch", FIXMATCH)])
+def test_magnitudes_are_drawn_evenly(kind, table, monkeypatch):
+    _, magnitudes = spied(monkeypatch, STRONG[kind], 14_000)
+    for name, low, high in table:
+        if name == "Identity":
+            continue
+        share = np.sort((magnitudes[name] - low) / (high - low))
         steps = (np.arange(len(share)) + 0.5) / len(share)
         assert np.abs(share - steps).max() < 1.95 / np.sqrt(len(share)), name  # Kolmogorov-Smirnov at 0.1 %
 
 
-def test_each_image_has_draws_of_its_own():
+def test_the_weak_augmentation_comes_after_the_operations():
+    """Pillow shears, then the picture is mirrored: a shear about the left edge is one about the right edge afterwards."""
+    image = picture("noise")
+    shear_then_flip = Strong((("ShearY", 0.3, 0.3),), count=1, flip=0, weak=Shifted(flip=1, shift=0), cutout=0)
+    got = shear_then_flip(tensor(image), torch.Generator())
+    want = warp(tensor(image), GEOMETRY["ShearY"](torch.tensor([0.3]))[:, :2], padding="zeros").flip(3)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-4)
+    flip_then_shear = Strong((("ShearY", 0.3, 0.3),), count=1, flip=1, cutout=0)(tensor(image), torch.Generator())
+    assert (flip_then_shear - want).abs().max() > 0.1, "SCAN flips first"
+
+
+def test_without_operations_the_pair_differs_by_the_hole_only():
+    x = tensor(*[picture("noise")] * 40) / 4  # darker than the hole
+    strong, generator = replace(STRONG["fixmatch"], count=0), torch.Generator().manual_seed(3)
+    torch.rand(40, generator=generator)  # the coin of the flip before, which never falls
+    out, weak = strong(x, torch.Generator().manual_seed(3)), Shifted()(x, generator)
+    hole = out == 0.5
+    assert 0.02 < hole.float().mean() < 0.12 and (hole.all(1) == hole.any(1)).all()
+    torch.testing.assert_close(out[~hole], weak[~hole], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("view", [*STRONG.values(), Shifted()], ids=[*STRONG, "shifted"])
+def test_each_image_has_draws_of_its_own(view):
     same = tensor(picture("noise")).expand(64, -1, -1, -1)
-    out = Strong()(same, torch.Generator().manual_seed(0))
-    assert len({image.numpy().tobytes() for image in out}) == 64
+    out = view(same, torch.Generator().manual_seed(0))
+    distinct = len({image.numpy().tobytes() for image in out})
+    assert distinct == 64 or (view == Shifted() and distinct > 40)  # of 162 there are
 
 
-def test_same_generator_same_bits_and_the_batch_is_not_touched():
+@pytest.mark.parametrize("view", [*STRONG.values(), Shifted()], ids=[*STRONG, "shifted"])
+def test_same_generator_same_bits_and_the_batch_is_not_touched(view):
     x = tensor(picture("noise"), picture("smooth"))
     before = x.clone()
-    one, two, other = (Strong()(x, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
+    one, two, other = (view(x, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
     assert torch.equal(one, two) and not torch.equal(one, other) and torch.equal(x, before)
     assert one.shape == x.shape and one.min() >= 0 and one.max() <= 1
 
 
 def test_no_draw_from_the_global_generator():
     before = torch.get_rng_state()
-    Strong()(tensor(picture("noise")), torch.Generator().manual_seed(0))
+    for view in STRONG.values():
+        view(tensor(picture("noise")), torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -168,8 +202,9 @@ def test_nothing_drawn_changes_nothing():
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 8, 8), (3, 3, 20, 31), (1, 3, 1, 1)])
 def test_any_shape(shape):
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
-    out = Strong()(x, torch.Generator().manual_seed(0))
-    assert out.shape == x.shape and out.isfinite().all()
+    for view in (*STRONG.values(), Shifted()):
+        out = view(x, torch.Generator().manual_seed(0))
+        assert out.shape == x.shape and out.isfinite().all()
 
 
 # ---- the hole
@@ -192,6 +227,12 @@ def test_a_hole_is_a_square_of_the_mean_colour():
         if len(rows):
             assert changed[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all() and changed.sum() == len(rows) * len(columns)
             torch.testing.assert_close(cut[:, rows[0], columns[0]], image.mean((1, 2)))
+
+
+def test_a_hole_may_have_a_grey_of_its_own_at_the_same_place():
+    x = torch.rand(200, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    by_mean, grey = (cut_hole(x, Draws(200, torch.Generator().manual_seed(1)), 0.5, fill) for fill in (None, 0.5))
+    assert (grey[by_mean != x] == 0.5).all() and torch.equal(grey[by_mean == x], x[by_mean == x])
 
 
 @pytest.mark.parametrize("largest", [0.5, 0.33])
@@ -223,4 +264,4 @@ def test_the_operations_are_pure():
         before = x.clone()
         VALUES[name](x, torch.tensor([RANGE[name][1]]).view(-1, 1, 1, 1))
         assert torch.equal(x, before), f"{name} writes into its input"
-    assert operations.Strong() == Strong(count=4, flip=0.5, cutout=0.5)
+    assert Strong() == Strong(OPERATIONS, count=4, flip=0.5, weak=None, cutout=0.5, fill=None)

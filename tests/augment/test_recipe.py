@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
 
@@ -162,7 +163,7 @@ def test_a_turn_is_a_turn():
 
 
 @pytest.mark.parametrize("name", augment.SETS)
-@pytest.mark.parametrize("make", [augment.pretext, augment.weak, augment.strong])
+@pytest.mark.parametrize("make", [augment.pretext, augment.weak, augment.strong, augment.fixmatch_weak, augment.fixmatch_strong])
 def test_every_set_and_strength(name, make):
     view, x = make(name), pixels(5, 16, 16)
     one, two, other = view(x, rng(3)), view(x, rng(3)), view(x, rng(4))
@@ -176,7 +177,7 @@ def test_every_set_and_strength(name, make):
     assert not torch.equal(view(x, generator), one), "the next batch is drawn anew"
 
 
-@pytest.mark.parametrize("view", [augment.pretext("photos"), augment.pretext("glyphs"), augment.weak("garments"), augment.strong("glyphs")])
+@pytest.mark.parametrize("view", [augment.pretext(name) for name in augment.SETS] + [augment.weak("garments"), augment.strong("glyphs")])
 def test_each_image_has_draws_of_its_own(view):
     out = view(pixels(1, 16, 16).expand(32, -1, -1, -1), rng())
     assert len({image.numpy().tobytes() for image in out}) == 32
@@ -205,8 +206,9 @@ def test_weak_keeps_the_colours():
 
 def test_clean_is_the_image_and_an_unknown_set_is_refused():
     assert torch.equal(augment.clean(pixels(), rng()), pixels())
-    with pytest.raises(InputError, match="augment=nothing.*photos, glyphs, garments"):
-        augment.pretext("nothing")
+    for make in (augment.pretext, augment.weak, augment.strong, augment.fixmatch_weak, augment.fixmatch_strong):
+        with pytest.raises(InputError, match="augment=nothing.*photos, glyphs, garments, moco"):
+            make("nothing")
 
 
 # ---- crops
@@ -269,3 +271,15 @@ def test_free_crops_move_by_the_shift_only():
     width, _, x, y = boxes(Recipe(inside=False, area=(0.5, 1.2), shift=0.1), 5000).T
     assert 0.39 < x.min() < 0.41 and 0.59 < x.max() < 0.61 and abs(y.mean() - 0.5) < 0.01
     assert width.max() > 1, "zooming out is allowed"
+
+
+@pytest.mark.parametrize("size", [12, 16, 40])
+def test_a_view_of_another_size_shows_the_same(size):
+    """The draws are those of a full view; what is sampled is the same place, as torch resizes it."""
+    x = torch.rand(4, 3, 24, 24, generator=rng())
+    still = Recipe(area=(1, 1), aspect=(1, 1), flip=0, jitter=0, grey=0)
+    small = replace(still, size=size)(x, rng())
+    torch.testing.assert_close(small, F.interpolate(x, (size, size), mode="bilinear", align_corners=False), rtol=0, atol=1e-5)
+    after = rng(3), rng(3)
+    assert replace(Recipe(), size=size)(x, after[0]).shape == (4, 3, size, size) and Recipe()(x, after[1]).shape == x.shape
+    assert torch.equal(after[0].get_state(), after[1].get_state())

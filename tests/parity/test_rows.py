@@ -9,8 +9,6 @@ import pytest
 from .conftest import GOLDEN, absent
 
 WAITING = {  # row -> what will use it; a row leaves this list with the commit that tests it
-    "scan_ema": "self-labelling keeps a running average of its own, which also averages batch-norm statistics: not the reference's rule",
-    "scan_prototypes": "the report's prototypes",
     "spice_prototype_select": "SPICE",
     "spice_ratio_schedule": "SPICE",
     "spice_double_softmax": "SPICE",
@@ -18,8 +16,6 @@ WAITING = {  # row -> what will use it; a row leaves this list with the commit t
     "spice_head_selection": "SPICE",
     "fixmatch_loss": "SPICE",
     "arch_spice": "SPICE",
-    "moco_step": "MoCo pretext",
-    "moco_lr": "MoCo pretext",
     "dc_sampler": "DeepCluster",
     "dc_pic": "DeepCluster with power iteration",
     "dc_linear_lr": "the linear protocol",

@@ -26,6 +26,7 @@ PROBE = """<script>addEventListener("load", () => {
   const images = [...document.querySelectorAll("img[src]")].filter((image) => !image.closest("dialog"));
   const circle = document.querySelector("circle"), form = document.querySelector("#filter"), figure = document.querySelector("figure");
   circle.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: 40, clientY: 40}));
+  const copies = [...document.querySelectorAll("[data-copy] img")].filter((image) => image.getClientRects().length).length;
   const peek = !document.querySelector("#peek").hidden;
   form.elements.cluster.value = "1";
   form.dispatchEvent(new Event("input"));
@@ -41,7 +42,7 @@ PROBE = """<script>addEventListener("load", () => {
   document.querySelector("#viewer button").click();
   const drawn = images.filter((image) => image.naturalWidth > 0).length, closed = !document.querySelector("#viewer").open;
   const width = document.documentElement.scrollWidth;
-  document.title = JSON.stringify({images: images.length, drawn, peek, sections, nothing, open, closed, width});
+  document.title = JSON.stringify({images: images.length, drawn, copies, peek, sections, nothing, open, closed, width});
   if (parent !== window) parent.postMessage(document.title, "*");
 });</script>"""
 PHONE = """<!doctype html><body style="margin:0"><iframe src="probed.html" style="width:390px;height:800px;border:0"></iframe>
@@ -70,6 +71,7 @@ def test_the_page_works(run, request, tmp_path):
     found, console = browse(probed, tmp_path, "--window-size=1280,900")
     assert console == []
     assert found["images"] >= 60 and found["drawn"] == found["images"]
+    assert found["copies"] == 2 * 4 * 7, "neighbours are shown again from the pictures that are there"
     assert found["peek"] and found["sections"] == 1 and found["nothing"] and found["open"] and found["closed"]
 
 

@@ -4,12 +4,13 @@ from safetensors.numpy import load_file, save_file
 
 from coterie.errors import InputError
 from coterie.report.charts import draw_map, panels
+from coterie.report.choice import examples, prototype
 from coterie.report.colours import colours
 from coterie.report.data import choose, read
 from coterie.report.layout import make_map
 from coterie.report.quality import quality
 from coterie.report.thumbnails import BUDGET, pack, unpack
-from coterie.report.wording import Veil, duration, number, percent, shortened
+from coterie.report.wording import Veil, accuracy, duration, number, percent, shortened
 
 from .fake_run import blobs, drawings, fake_run
 
@@ -21,6 +22,47 @@ def test_prototypes_are_confident_then_close():
     p = np.array([[0.7, 0.3], [0.999, 0.001], [0.996, 0.004], [0.5, 0.5]], np.float32)
     picks = choose(p, np.zeros(4, int), features, per_cluster=3).clusters[0]
     assert picks.prototypes == [2, 1, 0]  # 0.996 and 0.999 count as equal, and 2 lies nearer to the mean of all four
+
+
+def test_the_prototype_is_the_middle_of_the_surest():
+    features = np.array([[1, 0], [0.96, 0.28], [0.8, 0.6], [0, 1], [0, 1]], np.float32)
+    confidence = np.array([0.99, 0.98, 0.97, 0.6, 0.5], np.float32)
+    assert prototype(confidence, features, topk=3) == 1 and prototype(confidence, features, topk=1) == 0
+    assert prototype(np.ones(3, np.float32), np.ones((3, 2), np.float32)) == 0, "a tie goes to the first"
+    p = np.stack([confidence, 1 - confidence], axis=1)
+    labels = np.zeros(5, int)
+    wanted = prototype(confidence, features)
+    picks = choose(p, labels, features).clusters[0]
+    assert picks.prototype == picks.prototypes[0] == wanted and len(set(picks.ids)) == 5
+    without = choose(p, labels, features, among=np.array([i for i in range(5) if i != wanted])).clusters[0]
+    assert without.prototype is None and wanted not in without.ids and len(without.prototypes) == 4
+
+
+def test_fit_and_report_choose_alike():
+    labels = np.arange(2000) % 5
+    features, p = blobs(labels, 5, spread=0.05)
+    kept = features.astype(np.float16)  # as the run folder keeps them
+    assert choose(p, labels, features) == choose(p, labels, kept, among=choose(p, labels, features).ids)
+
+
+def test_examples_are_the_nearest_of_those_shown():
+    labels = np.arange(360) % 12
+    labels[:30] = 3
+    features, p = blobs(labels, 12, spread=0.8)
+    chosen = choose(p, labels, features, per_cluster=8)
+    found = examples(chosen, labels, features)
+    assert len(found) == 20 and found[0].typical and not found[1].typical
+    seen = [int(labels[example.id]) for example in found if example.typical]
+    sizes = np.bincount(labels)
+    assert seen == sorted(seen) and min(sizes[seen]) >= max(np.delete(sizes, seen)), "the largest clusters, by number"
+    for example in found:
+        picks = chosen.clusters[int(labels[example.id])]
+        assert example.id == (picks.prototypes if example.typical else picks.borderline or picks.outliers)[0]
+        others = [i for i in chosen.ids.tolist() if i != example.id]
+        nearest = sorted(others, key=lambda i: -float(features[i].astype(np.float64) @ features[example.id]))[:6]
+        assert [i for i, _ in example.nearest] == nearest
+        assert [cosine for _, cosine in example.nearest] == pytest.approx([float(features[i] @ features[example.id]) for i in nearest])
+    assert examples(choose(p[:1], labels[:1], features[:1]), labels[:1], features[:1]) == [], "nobody to be compared with"
 
 
 def test_each_role_finds_its_images():
@@ -161,6 +203,30 @@ def test_columns_of_the_confusion_follow_the_match():
     assert (found.confusion.mixed[0].name, found.confusion.mixed[0].cluster, found.confusion.mixed[0].owner) == ("a", 1, "")
 
 
+def test_rows_of_the_confusion_follow_the_superclass():
+    counts = [[9, 0, 1, 0], [0, 2, 0, 8], [1, 0, 9, 0], [0, 6, 0, 4]]
+    measured = {"classes": ["rose", "pike", "lily", "eel"], "confusion": counts, "match": {"0": 0, "1": 3, "2": 2, "3": 1}}
+    table = quality(measured | {"superclasses": ["flower", "fish", "flower", "fish"]}).confusion
+    assert table is not None
+    assert [name for name, _, _ in table.rows] == ["pike", "eel", "rose", "lily"]
+    assert [column.cluster for column in table.columns] == [3, 1, 0, 2]
+    assert [row for _, _, row in table.rows] == [[8, 2, 0, 0], [4, 6, 0, 0], [0, 0, 9, 1], [0, 0, 1, 9]]
+    assert table.superclasses == [("fish", 2), ("flower", 2)] and table.alike == 1.0
+    assert (table.mixed[0].name, table.mixed[0].cluster, table.mixed[0].owner) == ("eel", 3, "pike")
+    crossed = quality(measured | {"superclasses": ["a", "b", "b", "a"]}).confusion
+    assert crossed is not None and crossed.alike == pytest.approx((9 + 6 + 9 + 8) / 40)
+    for unfit in ([], ["fish"], None):
+        plain = quality(measured | {"superclasses": unfit}).confusion
+        assert plain is not None and plain.superclasses == [] and plain.alike is None
+        assert [name for name, _, _ in plain.rows] == measured["classes"]
+
+
+def test_many_to_one_is_told_when_there_are_more_clusters_than_classes():
+    measured = {"acc": 0.5, "many_to_one": 0.8, "n_classes": 2}
+    assert quality(measured | {"n_clusters": 3}).many_to_one == 0.8
+    assert quality(measured | {"n_clusters": 2}).many_to_one is None
+
+
 def test_colours_are_distinct_and_stable():
     assert len(set(colours(60))) == 60 and colours(60)[:20] == colours(20)
 
@@ -168,6 +234,7 @@ def test_colours_are_distinct_and_stable():
 def test_words():
     assert [percent(x).replace("\u202f", " ") for x in (0, 0.001, 0.964, 0.999, 1)] == ["0 %", "< 1 %", "96 %", "> 99 %", "100 %"]
     assert [duration(x).replace("\u202f", " ") for x in (0.42, 41.2, 700, 11100)] == ["0.4 s", "41 s", "12 min", "3 h 5 min"]
+    assert accuracy(0.97384) == "97.4\u202f%" and number(2.30161, 5) == "2.3016"
     assert number(1234567.0) == "1.2e+06" and number(-0.5) == "\u22120.5" and number(12345) == "12,345"
     assert shortened("x" * 200 + ".png").endswith("x.png") and len(shortened("x" * 200)) == 120
 

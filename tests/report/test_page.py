@@ -48,8 +48,8 @@ class Tags(HTMLParser):
 
 
 def shown(text):
-    """(tag, attributes) of the elements that carry a picture."""
-    return [attributes for tag, attributes in Tags(text).found if tag == "figure"]
+    """Attributes of the elements that carry a picture; not of those that show one of these again."""
+    return [attributes for tag, attributes in Tags(text).found if tag == "figure" and "data-copy" not in attributes]
 
 
 @pytest.mark.parametrize("run", ["plain_run", "hostile_run"])
@@ -74,6 +74,48 @@ def test_every_picture_has_its_name_and_confidence(plain_run):
     for figure in figures:
         i = int(figure["data-image-id"])
         assert data.assigned.paths[i] in figure["title"] and "%" in figure["title"]
+
+
+def test_prototypes_are_named(plain_run):
+    data = read(plain_run)
+    marked = [int(figure["data-image-id"]) for figure in shown(page(data)) if figure.get("class") == "prototype"]
+    assert marked == [cluster.picks.prototypes[0] for cluster in data.clusters] and page(data).count("<b>prototype</b>") == 4
+
+
+def test_neighbours_are_pictures_of_the_page(tmp_path, labels):
+    features, p = blobs(labels, 4, spread=1.5)
+    data = read(fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 12), labels, p, features))
+    text = page(data)
+    copies = [attributes for tag, attributes in Tags(text).found if tag == "figure" and "data-copy" in attributes]
+    assert [int(figure["data-copy"]) for figure in copies] == [
+        i for typical in (True, False) for e in data.examples if e.typical == typical for i in (e.id, *(j for j, _ in e.nearest))
+    ]
+    assert {int(figure["data-copy"]) for figure in copies} <= set(data.chosen.ids.tolist())
+    cluster_of = data.assigned.labels_N
+    elsewhere = [i for e in data.examples for i, _ in e.nearest if cluster_of[i] != cluster_of[e.id]]
+    assert 0 < len(elsewhere) == len([figure for figure in copies if figure.get("class") == "stranger"])
+    assert "among the pictures shown here" in text
+
+
+def test_superclasses_part_the_confusion(tmp_path, labels):
+    features, p = blobs(labels, 4)
+    for copies in (1, 10):  # a table, and a drawing of many classes
+        names = [f"class {c}" for c in range(4 * copies)]
+        many = labels + 4 * (np.arange(60) % copies)
+        measured = metrics(many, many, names) | {"superclasses": ["<b>fish", "bird"] * (2 * copies)}
+        run = fake_run(tmp_path / str(copies), [str(i) for i in labels], drawings(labels, 12), labels, p, features, measured=measured)
+        text = page(read(run)).split('id="accuracy"')[1].split("</section>")[0]
+        Tags(text := text[text.index("<h3>") :])
+        assert "<b>fish" not in text and text.index("&lt;b&gt;fish") < text.index(">bird<")
+        assert text.count('class="rule"') == 1 and "100.0" in text
+
+
+def test_many_to_one_has_its_place(tmp_path, labels):
+    features, p = blobs(labels, 4)
+    measured = metrics(labels, labels // 2, ["odd", "even"]) | {"many_to_one": 0.912}
+    run = fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 12), labels, p, features, measured=measured)
+    place = html.unescape(page(read(run))).split('id="many-to-one"')[1].split("</div>")[0]
+    assert "<dt>many-to-one</dt>" in place and "91.2\u202f%" in place
 
 
 def test_names_are_text_and_never_markup(hostile_run):
@@ -136,8 +178,12 @@ def test_a_thousand_pictures_stay_below_five_megabytes(tmp_path):
     labels = np.arange(1000) % k
     features, p = blobs(labels, k)
     paths = [f"a folder with a long name/and another below it/picture number {i:05d}.jpeg" for i in range(1000)]
-    measured = metrics(labels, labels, [f"class {c}" for c in range(k)])
-    run = fake_run(tmp_path / "run", paths, drawings(labels, 160), labels, p, features, measured=measured)
+    measured = metrics(labels, labels, [f"class {c}" for c in range(k)]) | {"superclasses": [f"kind {c % 9}" for c in range(k)]}
+    measured["curves"] = {"clustering": [[epoch, [0.001 * (head + epoch) for head in range(50)]] for epoch in range(40)]}
+    stages = [
+        {"stage": "clustering", "epoch": e, "scores": [0.1 * h + 0.01 * e for h in range(50)], "head": 0, "score": 0.1} for e in range(100)
+    ]
+    run = fake_run(tmp_path / "run", paths, drawings(labels, 160), labels, p, features, measured=measured, stages=stages)
     assert len(page(read(run))) < 5e6
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file
 
 from coterie import fitting, metrics
 from coterie.errors import InputError
@@ -250,3 +251,46 @@ def test_few_and_repeated_pictures_are_told(drawn, tmp_path):
 def test_a_handful_of_pictures(drawn, tmp_path, n, k):
     done = fit(drawn(n), tmp_path / "run", clusters=k, pretext_epochs=1, cluster_epochs=1, cluster_steps=2)
     assert sum(done["sizes"]) == n and len(done["sizes"]) == k
+
+
+# ---- options of the clustering stage
+
+
+def test_the_whole_network_may_learn_in_the_clustering_stage(drawn, tmp_path):
+    """network_epochs: the loss of the whole set falls, the encoder moves, and a killed fit continues to the same bits."""
+    start = {"cluster_epochs": 1, "cluster_steps": 2, "selflabel_epochs": 0}
+    settings = start | {"network_epochs": 4, "network_batch": 20, "network_rate": 1e-3}
+    fit(drawn(), tmp_path / "network", **settings)
+    fit(drawn(), tmp_path / "heads", **start)
+    accuracies = [metrics.accuracy(np.arange(120) % 4, outcome(tmp_path / name)[0]) for name in ("heads", "network")]
+    assert accuracies[1] >= accuracies[0] > 0.7, accuracies
+    scores = [row["score"] for row in read_json_lines(tmp_path / "network" / "history.jsonl") if "score" in row]
+    assert scores == sorted(scores, reverse=True) and scores[-1] < scores[0], scores
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in ("network", "heads")]
+    assert any(not np.array_equal(weights[0][key], weights[1][key]) for key in weights[0] if "stem.0.weight" in key)
+    for after in (6, 7):
+        with pytest.MonkeyPatch.context() as patch:
+            die_after(patch, after)
+            with pytest.raises(Killed):
+                fit(drawn(), tmp_path / f"run{after}", **settings)
+        fit(drawn(), tmp_path / f"run{after}", **settings)
+        assert bits(tmp_path / f"run{after}") == bits(tmp_path / "network")
+
+
+def test_a_prior_gives_the_sizes(tmp_path):
+    """Three blobs of 120, 60 and 30 rows overlap, so that an even prior and the true one part them differently."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat(np.arange(3), (120, 60, 30))
+    rows = (np.eye(3, 8)[kinds] * 2.5 + rng.normal(size=(210, 8))).astype(np.float32)
+    settings = {"encoder": "precomputed", "cluster_epochs": 10, "n_heads": 4}
+    sizes = {
+        prior: sorted(fit(rows, tmp_path / (prior or "even"), clusters=3, prior=prior, **settings)["sizes"]) for prior in ("", "120,60,30")
+    }
+    assert np.abs(np.array(sizes[""]) - 70).max() < 20, sizes
+    assert np.abs(np.array(sizes["120,60,30"]) - (30, 60, 120)).max() < 20, sizes
+
+
+@pytest.mark.parametrize("prior", ["1,2", "1,2,x,3", "1,2,3,0", "1,2,3,-1", "1,2,3,nan"])
+def test_an_unfit_prior_is_refused(drawn, tmp_path, prior):
+    with pytest.raises(InputError, match="prior=.*4 positive numbers"):
+        fit(drawn(40), tmp_path / "run", prior=prior, pretext_epochs=1)

@@ -1,4 +1,4 @@
-"""SCAN's strong augmentation: four of 14 operations per image, drawn with replacement, then a hole.
+"""The strong augmentations of SCAN and FixMatch: a few of 14 operations per image, drawn with replacement, then a hole.
 
 Each operation computes what Pillow computes on 8 bits, to within one level (tests/parity), as tensor operations on those images
 of the batch that drew it. The five geometric ones compose into one matrix per image and are sampled once, at the end:
@@ -16,24 +16,72 @@ from torch import Generator, Tensor
 from coterie.augment.recipe import LUMA, Draws, cut_hole, warp
 
 Operation = Callable[[Tensor, Tensor], Tensor]  # pixels (B, 3, H, W) in [0, 1], magnitude (B,) -> pixels
+Table = tuple[tuple[str, float, float], ...]  # name, least and greatest magnitude; Identity, AutoContrast and Equalize have none
+
+OPERATIONS: Table = (  # SCAN's published list
+    ("Identity", 0.0, 1.0),
+    ("AutoContrast", 0.0, 1.0),
+    ("Equalize", 0.0, 1.0),
+    ("Rotate", -30.0, 30.0),
+    ("Solarize", 0.0, 256.0),
+    ("Color", 0.05, 0.95),
+    ("Contrast", 0.05, 0.95),
+    ("Brightness", 0.05, 0.95),
+    ("Sharpness", 0.05, 0.95),
+    ("ShearX", -0.1, 0.1),
+    ("TranslateX", -0.1, 0.1),
+    ("TranslateY", -0.1, 0.1),
+    ("Posterize", 4.0, 8.0),
+    ("ShearY", -0.1, 0.1),
+)
+FIXMATCH: Table = tuple(  # Sohn et al. 2020, table 12: the same with wider shears and translations
+    (name, -0.3, 0.3) if name.startswith(("Shear", "Translate")) else (name, low, high) for name, low, high in OPERATIONS
+)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A flip, then a shift by whole pixels, each as likely; zeros move in.
+
+    FixMatch's weak augmentation as SPICE takes it, in its second stage too: a random crop of the flipped image in a frame of zeros.
+    """
+
+    flip: float = 0.5
+    shift: float = 1 / 8  # at most, share of each side: 4 px at 32, FixMatch's 12.5 %
+
+    def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
+        matrix_B33 = self.matrix(Draws(len(pixels_B3HW), generator), *pixels_B3HW.shape[2:])
+        return warp(pixels_B3HW, matrix_B33[:, :2], padding="zeros")
+
+    def matrix(self, draws: Draws, h: int, w: int) -> Tensor:
+        """(B, 3, 3) of output -> input coordinates."""
+        mirror = 1 - 2 * draws.coin(self.flip)
+        x, y = (2 / n * draws.whole(round(self.shift * n)) for n in (w, h))  # px to coordinates, in which the side is 2
+        return _matrix(mirror, 0, x, 0, 1, y)
 
 
 @dataclass(frozen=True)
 class Strong:
-    """`count` operations per image at uniform magnitudes, a flip with probability `flip`, a hole of at most `cutout` of the side."""
+    """`count` of `operations` per image at uniform magnitudes, with a flip before or a weak augmentation after, and a hole.
 
+    SCAN's as it stands. FixMatch moves the hole with the weak augmentation; here it is drawn on the view itself.
+    """
+
+    operations: Table = OPERATIONS
     count: int = 4
-    flip: float = 0.5
-    cutout: float = 0.5  # 16 px at 32, 32 px of STL-10's 96: the published settings are 0.5 and 0.33
+    flip: float = 0.5  # probability, before the operations
+    weak: Shifted | None = None  # after the operations
+    cutout: float = 0.5  # largest side of the hole, share of the side; SCAN's are 16 of 32 px, 32 of STL-10's 96, 75 of ImageNet's 224
+    fill: float | None = None  # grey of the hole, in [0, 1]; None: the image's mean colour
 
     def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
         draws = Draws(len(pixels_B3HW), generator)
         x = pixels_B3HW.clone(memory_format=torch.contiguous_format)
         matrix_B33 = torch.diag_embed(torch.stack([1 - 2 * draws.coin(self.flip), *torch.ones(2, draws.size)], 1))
         for _ in range(self.count):
-            which = torch.randint(len(OPERATIONS), (draws.size,), generator=generator)
+            which = torch.randint(len(self.operations), (draws.size,), generator=generator)
             level = draws.uniform(0, 1)
-            for number, (name, low, high) in enumerate(OPERATIONS):
+            for number, (name, low, high) in enumerate(self.operations):
                 rows = (which == number).nonzero()[:, 0]
                 if not len(rows):
                     continue
@@ -43,7 +91,9 @@ class Strong:
                 elif name in VALUES:
                     there = rows.to(x.device)
                     x[there] = VALUES[name](x[there], magnitude.to(x.device).view(-1, 1, 1, 1))
-        return cut_hole(warp(x, matrix_B33[:, :2], padding="zeros"), draws, self.cutout)
+        if self.weak:
+            matrix_B33 = matrix_B33 @ self.weak.matrix(draws, *x.shape[2:])
+        return cut_hole(warp(x, matrix_B33[:, :2], padding="zeros"), draws, self.cutout, self.fill)
 
 
 def autocontrast(x: Tensor, _: Tensor) -> Tensor:
@@ -144,23 +194,6 @@ GEOMETRY: dict[str, Callable[[Tensor], Tensor]] = {
     "TranslateX": translate_x,
     "TranslateY": translate_y,
 }
-
-OPERATIONS = [  # name, least and greatest magnitude: SCAN's published list
-    ("Identity", 0.0, 1.0),
-    ("AutoContrast", 0.0, 1.0),
-    ("Equalize", 0.0, 1.0),
-    ("Rotate", -30.0, 30.0),
-    ("Solarize", 0.0, 256.0),
-    ("Color", 0.05, 0.95),
-    ("Contrast", 0.05, 0.95),
-    ("Brightness", 0.05, 0.95),
-    ("Sharpness", 0.05, 0.95),
-    ("ShearX", -0.1, 0.1),
-    ("TranslateX", -0.1, 0.1),
-    ("TranslateY", -0.1, 0.1),
-    ("Posterize", 4.0, 8.0),
-    ("ShearY", -0.1, 0.1),
-]
 
 
 def _blend(other: Tensor, x: Tensor, factor: Tensor) -> Tensor:

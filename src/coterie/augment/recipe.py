@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from coterie.augment.blur import SIGMA, gaussian_blur
+
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow and torchvision weigh grey
 _YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _TURN = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
@@ -45,15 +47,19 @@ class Recipe:
     jitter: float = 0.8  # probability of the four above, together
     grey: float = 0.2
     cutout: float = 0.0  # largest side of a square hole, share of the image's side; the side is uniform in (0, this]
+    blur: float = 0.0  # probability of a Gaussian blur, its sigma uniform in `blur.SIGMA`: 0.1 to 2 px
+    size: int = 0  # px of the view; 0: as large as the image
 
     def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
         draws = Draws(len(pixels_B3HW), generator)
         # Cropping moves pixels and colouring maps their values, so the two commute but for the mean that contrast needs;
         # SimCLR colours the crop, so the crop comes first.
-        x = warp(pixels_B3HW, self._geometry(draws))
+        x = warp(pixels_B3HW, self._geometry(draws), size=self.size)
         if self.jitter or self.grey:
             x = colour(x, *self._colours(draws))
-        return cut_hole(x, draws, self.cutout) if self.cutout else x
+        if self.cutout:
+            x = cut_hole(x, draws, self.cutout)
+        return self._blurred(x, draws) if self.blur else x  # drawn last: with or without it, the rest of the view is the same
 
     def _geometry(self, draws: "Draws") -> Tensor:
         area = draws.uniform(*self.area)
@@ -78,6 +84,11 @@ class Recipe:
         hue = on * draws.uniform(-self.hue, self.hue) * (2 * math.pi)
         return brightness, contrast, saturation * (1 - draws.coin(self.grey)), hue
 
+    def _blurred(self, x: Tensor, draws: "Draws") -> Tensor:
+        on, sigma = draws.coin(self.blur).nonzero()[:, 0], draws.uniform(*SIGMA)
+        there = on.to(x.device)
+        return x.index_copy(0, there, gaussian_blur(x[there], sigma[on]))
+
 
 class Draws:
     """Per-image random numbers for a batch of `size`, from one CPU generator."""
@@ -88,15 +99,20 @@ class Draws:
     def uniform(self, low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(self.size, generator=self.generator)
 
+    def whole(self, largest: int) -> Tensor:
+        """Whole numbers from -largest to largest, all as likely."""
+        return torch.randint(-largest, largest + 1, (self.size,), generator=self.generator).float()
+
     def coin(self, probability: float) -> Tensor:
         """1.0 with the probability, else 0.0."""
         return (torch.rand(self.size, generator=self.generator) < probability).float()
 
 
-def warp(pixels_B3HW: Tensor, matrix_B23: Tensor, padding: str = "border", mode: str = "bilinear") -> Tensor:
-    """Each image sampled through its 2 x 3 matrix of output -> input coordinates in [-1, 1]."""
+def warp(pixels_B3HW: Tensor, matrix_B23: Tensor, padding: str = "border", mode: str = "bilinear", size: int = 0) -> Tensor:
+    """Each image sampled through its 2 x 3 matrix of output -> input coordinates in [-1, 1], to `size` px (0: its own size)."""
     x = pixels_B3HW.contiguous()  # grid_sample's fast path on the CPU wants planes
-    grid = F.affine_grid(matrix_B23.to(x.device, x.dtype), list(x.shape), align_corners=False)
+    shape = [len(x), 3, size, size] if size else list(x.shape)
+    grid = F.affine_grid(matrix_B23.to(x.device, x.dtype), shape, align_corners=False)
     return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
@@ -112,10 +128,11 @@ def colour(pixels_B3HW: Tensor, brightness_B: Tensor, contrast_B: Tensor, satura
     return torch.baddbmm(offset_B.view(b, 1, 1), matrix_B33, x).clamp_(0, 1).view(b, 3, h, w)
 
 
-def cut_hole(pixels_B3HW: Tensor, draws: Draws, largest: float) -> Tensor:
-    """One square hole per image (cutout): side uniform in (0, largest], centre uniform, filled with the image's mean colour.
+def cut_hole(pixels_B3HW: Tensor, draws: Draws, largest: float, fill: float | None = None) -> Tensor:
+    """One square hole per image (cutout): side uniform in (0, largest], centre uniform, filled with the grey `fill` in [0, 1],
+    or, when None, with the image's mean colour.
 
-    The published code fills with 0 after normalisation, the mean colour of the data set; the mean of the image itself
+    SCAN's published code fills with 0 after normalisation, the mean colour of the data set; the mean of the image itself
     needs no data set and hides no less.
     """
     _, _, h, w = pixels_B3HW.shape
@@ -123,4 +140,5 @@ def cut_hole(pixels_B3HW: Tensor, draws: Draws, largest: float) -> Tensor:
     rows = ((torch.arange(h) + 0.5) / h - draws.uniform(0, 1)[:, None]).abs() < side[:, None]
     columns = ((torch.arange(w) + 0.5) / w - draws.uniform(0, 1)[:, None]).abs() < side[:, None]
     hole_B1HW = (rows[:, None, :, None] & columns[:, None, None, :]).to(pixels_B3HW.device)
-    return torch.where(hole_B1HW, pixels_B3HW.mean((2, 3), keepdim=True), pixels_B3HW)
+    inside = pixels_B3HW.mean((2, 3), keepdim=True) if fill is None else pixels_B3HW.new_tensor(fill)
+    return torch.where(hole_B1HW, inside, pixels_B3HW)

@@ -1,36 +1,42 @@
 """True labels, in an object of their own: read here and by metrics, never near a method."""
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from coterie.errors import InputError
+from coterie.evaluate.superclasses import CLASSES, published
 
 
 @dataclass(frozen=True)
 class Labels:
-    """`values` (N,) int64 in 0 .. C-1, -1 where unknown; `names` the C class names; row i is image i."""
+    """`values` (N,) int64 in 0 .. C-1, -1 where unknown; `names` the C class names; row i is image i.
+    `superclasses`: of the C classes, where a hierarchy is known."""
 
     values: np.ndarray
     names: list[str]
+    superclasses: list[str] | None = None
 
 
 def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labels:
     """The labels of the images at `paths` of a source (as config.json describes it).
 
-    how: "builtin" (named sets), "folders" (the folder an image lies in), a csv file with columns path,label, or None: builtin for a
-    named set, folders where there are several. Raises InputError when there are none to be had that way.
+    how: "builtin" (named sets), "folders" (the folder an image lies in), a csv file with columns path,label and perhaps superclass, or
+    None: builtin for a named set, folders where there are several. Superclasses come from the csv file, or from CIFAR-100's class names.
+    Raises InputError when there are no labels to be had that way.
     """
     if how is None:
         how = "builtin" if source["kind"] == "named" else "folders"
     if how == "builtin":
-        return _builtin(source, len(paths))
-    if how == "folders":
-        return _folders(source, paths)
-    return _table(Path(how), paths)
+        found = _builtin(source, len(paths))
+    elif how == "folders":
+        found = _folders(source, paths)
+    else:
+        found = _table(Path(how), paths)
+    return found if found.superclasses else replace(found, superclasses=published(found.names))
 
 
 def _builtin(source: dict[str, Any], n: int) -> Labels:
@@ -43,7 +49,9 @@ def _builtin(source: dict[str, Any], n: int) -> Labels:
     values = load_named(source["path"]).labels
     if values is None or len(values) != n:
         raise InputError(f"--labels builtin: {source['path']} has no labels for its {n} images; give a csv file with columns path,label")
-    return Labels(values, [str(c) for c in range(int(values.max()) + 1)])
+    n_classes = int(values.max()) + 1
+    cifar100 = n_classes == len(CLASSES) and "cifar100" in source["path"].lower()
+    return Labels(values, CLASSES if cifar100 else [str(c) for c in range(n_classes)])
 
 
 def _folders(source: dict[str, Any], paths: list[str]) -> Labels:
@@ -72,4 +80,13 @@ def _table(file: Path, paths: list[str]) -> Labels:
     values = np.array([number[label_of[path]] if path in label_of else -1 for path in paths])
     if (values < 0).all():
         raise InputError(f"--labels {file}: none of its paths is among the images (the first image is {paths[0]})")
-    return Labels(values, names)
+    return Labels(values, names, _superclasses(file, rows, names))
+
+
+def _superclasses(file: Path, rows: list[dict[str, str]], names: list[str]) -> list[str] | None:
+    """Of each class the one superclass that its rows name, "" where none does; None when no row of the file does."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if (name := row.get("superclass")) and found.setdefault(row["label"], name) != name:
+            raise InputError(f"--labels {file}: {row['label']} is of superclass {found[row['label']]} and of {name}; give each class one")
+    return [found.get(name, "") for name in names] if found else None

@@ -22,14 +22,18 @@ from coterie.run import seeding
 PROTOCOLS = ("clusters", "knn")
 
 
-def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | None" = None) -> dict[str, Any]:
-    """Scores of a run (`evaluate --json`); with `on`, of other images under the run's model (split protocol)."""
+def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | None" = None, fitted_how: str | None = None) -> dict[str, Any]:
+    """Scores of a run (`evaluate --json`); with `on`, of other images under the run's model (split protocol).
+
+    `how` says where the labels of the scored images are (`labels_of`), `fitted_how` where those of the fitted ones are, for knn with `on`.
+    """
     for name in protocols:
         if name not in PROTOCOLS:
             raise InputError(f"no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}")
     rows, made = read_table(folder / "assignments.parquet", "path", "p"), read_json(folder / "config.json")
     p_NK = probabilities(rows)
-    fitted = labels_of(made["source"], rows["path"].to_pylist(), None if on else how) if on is None or "knn" in protocols else None
+    paths = rows["path"].to_pylist()
+    fitted = labels_of(made["source"], paths, fitted_how if on else how) if on is None or "knn" in protocols else None
     features_ND = load_file(folder / "features.safetensors")["features"].float()
     trace = load_file(folder / "trace.safetensors")
     k = p_NK.shape[1]
@@ -68,7 +72,7 @@ class New:
 
 
 def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
-    """ACC, NMI, ARI, purity, top-5, calibration and the confusion (classes x clusters) of the images whose label is known."""
+    """ACC, NMI, ARI, purity, top-5 and the confusion (classes x clusters) of the images whose label is known; superclasses where known."""
     known = truth.values >= 0
     labels, p = truth.values[known], p_NK[known]
     clusters = p.argmax(1)
@@ -82,6 +86,7 @@ def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
         "many_to_one": metrics.purity(labels, clusters),
         **({"top_5": metrics.top_k_accuracy(labels, p, k=5)} if p.shape[1] > 5 else {}),
         "classes": truth.names,
+        **({"superclasses": truth.superclasses} if truth.superclasses else {}),
         "confusion": table.tolist(),
         "match": {str(cluster): int(label) for cluster, label in metrics.match(labels, clusters).items()},
     }

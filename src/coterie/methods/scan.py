@@ -20,6 +20,7 @@ from torch.optim import Adam
 from coterie import augment
 from coterie.diagnose import agreement, vital_signs
 from coterie.encoder import PRECOMPUTED, features
+from coterie.errors import InputError
 from coterie.heads import Heads
 from coterie.images import Images
 from coterie.losses import confident_cross_entropy, distribution_entropy, scan_loss
@@ -48,10 +49,14 @@ class Config(PretextConfig):
         20  # the published code uses 1 on small sets, 10 on ImageNet; the best of many is chosen by loss, and twenty cost about three
     )
     entropy_weight: float = 5.0  # SCAN sec. 3.1
+    prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: all alike
     cluster_epochs: int = 20
     cluster_steps: int = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: int = 1000
     cluster_rate: float = 2e-2  # peak, Adam, cosine; the encoder is frozen
+    network_epochs: int = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
+    network_batch: int = 128
+    network_rate: float = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
     selflabel_epochs: int = 30  # at most
     selflabel_batch: int = 256
     selflabel_rate: float = 2e-3  # peak, Adam, cosine
@@ -65,16 +70,17 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1)).index_NK
-    head = cluster(z_ND, neighbours_NK, config, run)
-    clustered = Fitted.from_parts(encoder, head, z_ND)
-    if not config.selflabel_epochs or config.encoder == PRECOMPUTED:
+    clustered = Fitted.from_parts(encoder, cluster(z_ND, neighbours_NK, config, run), z_ND)
+    if config.encoder == PRECOMPUTED:
         return clustered
-    return self_label(clustered, neighbours_NK, images, config, run)
+    if config.network_epochs:
+        clustered = cluster_network(clustered, neighbours_NK, images, config, run)
+    return self_label(clustered, neighbours_NK, images, config, run) if config.selflabel_epochs else clustered
 
 
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
-    n, device = len(z_ND), z_ND.device
+    n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
     heads.standardise(z_ND)
     best = heads.select(0)
@@ -82,7 +88,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
     batch_size = min(config.cluster_batch, n)
     steps = max(config.cluster_steps, n // batch_size)
-    candidates_NK = torch.cat([torch.arange(n, device=device)[:, None], neighbours_NK], 1)[:, 0 if config.include_self else 1 :]
+    candidates_NK = candidates(neighbours_NK, config)
 
     for epoch in run.epochs("clustering", config.cluster_epochs, share=0.3, heads=heads, best=best, optimizer=optimizer, chosen=chosen):
         rng = run.rng("clustering", epoch)
@@ -90,11 +96,12 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.cluster_epochs), config.cluster_rate))
             anchors = torch.randperm(n, generator=rng)[:batch_size].to(device)
             column = torch.randint(candidates_NK.shape[1], (batch_size,), generator=rng).to(device)
-            total_H, _, _ = scan_loss(heads(z_ND[anchors]), heads(z_ND[candidates_NK[anchors, column]]), config.entropy_weight)
+            z_BD, other_BD = z_ND[anchors], z_ND[candidates_NK[anchors, column]]
+            total_H, _, _ = scan_loss(heads(z_BD), heads(other_BD), config.entropy_weight, prior_K)
             run.step(total_H.sum(), optimizer)
         with torch.no_grad():
             p_HNK = heads(z_ND).softmax(-1)
-        score_H = label_free_loss(p_HNK, neighbours_NK)
+        score_H = label_free_loss(p_HNK, neighbours_NK, prior_K)
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:
             chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
@@ -110,17 +117,81 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
     return best
 
 
-def label_free_loss(p_HNK: Tensor, neighbours_NK: Tensor, chunk: int = 8192) -> Tensor:
+def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:
+    """Stage 3 goes on as published: encoder and head learn together, from strong views of an image and of one of its neighbours.
+
+    The epoch of lowest loss over the whole set is returned, the clustering as it came if none is lower.
+    """
+    encoder, head = clustered.encoder, run.new("network-head", copy.deepcopy, clustered.head)
+    network = nn.Sequential(encoder, head)
+    best = teacher_of(network)
+    optimizer = Adam(network.parameters())
+    prior_K, strong = prior_of(config, neighbours_NK.device), augment.strong(config.augment)
+    score = {"score": float(label_free_loss(clustered.p_NK[None], neighbours_NK, prior_K))}
+    batch_size = min(config.network_batch, len(images) // run.world)
+    steps = len(images) // run.world // batch_size
+    candidates_NK = candidates(neighbours_NK, config).cpu()
+
+    state: dict[str, Any] = {"network": network, "best": best, "optimizer": optimizer, "score": score}
+    for epoch in run.epochs("clustering, whole network", config.network_epochs, share=0.5, **state):
+        network.train()
+        rng, order = run.rng("network", epoch, run.rank), run.rng("network-order", epoch)
+        anchors = torch.randperm(len(images), generator=order)[run.rank :: run.world][: steps * batch_size]
+        column = torch.randint(candidates_NK.shape[1], (len(anchors),), generator=rng)
+        pairs_2M = torch.stack([anchors, candidates_NK[anchors, column]])
+        ids = torch.cat([pairs_2B.flatten() for pairs_2B in pairs_2M.split(batch_size, 1)])
+        for step, batch in enumerate(run.place(images).batches(2 * batch_size, ids=ids)):
+            set_rate(optimizer, cosine(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
+            with run.autocast():
+                logits_BK = network(strong(batch.pixels_B3HW, rng))[0]
+            total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], config.entropy_weight, prior_K)
+            run.step(total, optimizer)
+        fitted = Fitted.from_parts(encoder, head, features(encoder, images, run))
+        now = float(label_free_loss(fitted.p_NK[None], neighbours_NK, prior_K))
+        if now < score["score"]:
+            score["score"] = now
+            best.load_state_dict(teacher_of(network).state_dict())
+        run.trace(fitted.p_NK.argmax(1)[None].cpu())
+        run.log(loss=total, scores=[round(now, 4)], score=score["score"], head=0, **vital_signs(fitted.p_NK))
+    encoder, head = best.children()
+    return Fitted.from_parts(encoder, head, run.once("features-network", features, encoder, images, run))
+
+
+def label_free_loss(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None = None, chunk: int = 8192) -> Tensor:
     """SCAN's loss of each head over the whole set, (H,): an image with itself and its 5 nearest, entropy weight 1.0.
 
     The published code compares heads so, but on the test images.
     """
-    candidates_NK = torch.cat([torch.arange(len(neighbours_NK), device=neighbours_NK.device)[:, None], neighbours_NK[:, :5]], 1)
+    candidates_NK = with_itself(neighbours_NK[:, :5])
     total_H = torch.zeros(len(p_HNK), dtype=torch.float64, device=p_HNK.device)
     for rows in candidates_NK.split(chunk):
         similarity_HNC = torch.einsum("hnk,hnck->hnc", p_HNK[:, rows[:, 0]], p_HNK[:, rows])
         total_H -= similarity_HNC.clamp(min=1e-8).log().double().sum((1, 2))
-    return total_H / candidates_NK.numel() - distribution_entropy(p_HNK.mean(1))
+    return total_H / candidates_NK.numel() - distribution_entropy(p_HNK.mean(1), prior_K)
+
+
+def candidates(neighbours_NK: Tensor, config: Config) -> Tensor:
+    """Whom an image may be paired with: its neighbours, and itself as in the published code."""
+    return with_itself(neighbours_NK) if config.include_self else neighbours_NK
+
+
+def with_itself(neighbours_NK: Tensor) -> Tensor:
+    """The image's own id, then its neighbours', (N, 1 + K)."""
+    return torch.cat([torch.arange(len(neighbours_NK), device=neighbours_NK.device)[:, None], neighbours_NK], 1)
+
+
+def prior_of(config: Config, device: torch.device) -> Tensor | None:
+    """The expected shares (K,), summing to one; None when they are all alike. InputError when they are not K positive numbers."""
+    if not config.prior:
+        return None
+    try:
+        sizes = [float(word) for word in config.prior.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) != config.n_clusters or not all(0 < size < float("inf") for size in sizes):
+        raise InputError(f"prior={config.prior}: wanted {config.n_clusters} positive numbers with commas between, one for each cluster")
+    prior_K = torch.tensor(sizes, device=device)
+    return prior_K / prior_K.sum()
 
 
 def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:
@@ -142,11 +213,13 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
         student.train()
         rng, order = run.rng("self-labelling", epoch, run.rank), run.rng("self-labelling-order", epoch)
         sure, skipped, total = 0, 0, torch.zeros((), device=neighbours_NK.device)
+        labels_N = torch.zeros(len(images), dtype=torch.int64, device=neighbours_NK.device)
         for step, batch in enumerate(run.batches(images, batch_size, order)):
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.selflabel_epochs), config.selflabel_rate))
             with torch.no_grad(), run.autocast():
                 logits_BK = teacher(batch.pixels_B3HW)[0]
             labels_B = confident(logits_BK.float().softmax(1), bar["threshold"])
+            labels_N[batch.index_B] = logits_BK.argmax(1)
             n_sure = int((labels_B >= 0).sum())
             if n_sure == 0 and run.world == 1:
                 skipped += 1
@@ -159,6 +232,7 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
             follow(teacher, student, decay)
             sure, total = sure + n_sure, total + loss.detach()
         share = float(run.sum(torch.tensor(float(sure), device=neighbours_NK.device))) / len(images)
+        run.trace(run.sum(labels_N)[None].cpu())
         run.log(loss=total / (step + 1), confident=share, skipped=skipped, threshold=bar["threshold"])
         if share < TOO_FEW:
             bar["threshold"] = max(LOWEST_BAR, bar["threshold"] - 0.05)

@@ -4,14 +4,16 @@ A drawing is 100 wide and 40 high (curves) or 1000 wide (the map); y runs downwa
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from coterie.report.data import Assigned, Stage
 from coterie.report.layout import Map
-from coterie.report.wording import number, percent
+from coterie.report.wording import accuracy, number, percent
 
 WIDTH, HEIGHT, MARGIN = 100.0, 40.0, 2.0
 MAP_WIDTH, MAP_MARGIN = 1000.0, 24.0
@@ -23,7 +25,13 @@ PANELS = {  # what a curve is called, whether it is a share, and how it reads
     "entropy": ("Evenness of sizes", False, "entropy in nats; the dashed line is perfectly even"),
     "score": ("Label-free score", False, "what the run itself goes by; no labels in it"),
 }
-REST = {"empty": "Empty clusters", "images_per_second": "Images per second", "seconds": "Seconds per epoch"}
+REST = {
+    "empty": "Empty clusters",
+    "images_per_second": "Images per second",
+    "seconds": "Seconds per epoch",
+    "skipped": "Batches without a confident image",
+    "threshold": "Threshold of confidence",
+}
 
 
 class Point(NamedTuple):
@@ -34,7 +42,8 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One small chart. line: an SVG path; end: its last point; even: height of a dashed line or None; the rest are words."""
+    """One small chart. line: an SVG path; end: its last point; even: height of a dashed line or None; epochs: the first and the last;
+    the rest are words."""
 
     title: str
     note: str
@@ -44,6 +53,38 @@ class Panel:
     low: str
     high: str
     last: str
+    epochs: tuple[int, int]
+
+
+class Spot(NamedTuple):
+    """A point of a curve, and what it is. role: "chosen" or "oracle"."""
+
+    role: str
+    words: str
+    epoch: int
+    curve: int
+
+
+class Mark(NamedTuple):
+    """A spot, placed."""
+
+    role: str
+    words: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Several curves in one chart. lines: (role, SVG path), role "other" or that of a mark, the marked ones last, on top of the rest."""
+
+    title: str
+    note: str
+    lines: list[tuple[str, str]]
+    marks: list[Mark]
+    low: str
+    high: str
+    epochs: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -58,11 +99,39 @@ class MapDrawing:
     labels: list[tuple[int, float, float]]
 
 
-def panels(stage: Stage, n_clusters: int) -> tuple[list[Panel], list[Panel]]:
-    """The charts of one stage that everybody should see, and the others."""
-    main = [_panel(stage.curves[key], *PANELS[key], even=_even(key, n_clusters)) for key in PANELS if key in stage.curves]
+def panels(
+    stage: Stage, n_clusters: int, accuracies: list[tuple[int, float]] | None = None, before: float | None = None
+) -> tuple[list[Panel], list[Panel]]:
+    """The charts of one stage that everybody should see, and the others. accuracies: (epoch, accuracy) where labels were evaluated;
+    before: accuracy of what the stage began with, if known."""
+    drawn = ("score",) if stage.scores else ()  # beside each other in a chart of their own
+    main = [
+        _panel(stage.curves[key], *PANELS[key], even=_even(key, n_clusters)) for key in PANELS if key in stage.curves and key not in drawn
+    ]
+    if accuracies:
+        note = "against the true labels, which the run never saw" + (
+            "; dashed: where the stage before left off" if before is not None else ""
+        )
+        main.append(_panel(accuracies, "Accuracy", False, note, before, accuracy))
     rest = [_panel(points, REST.get(key, key), False, "", None) for key, points in stage.curves.items() if key not in PANELS]
     return main, rest
+
+
+def draw_lines(title: str, note: str, rows: list[tuple[int, list[float]]], spots: list[Spot], word: Callable[[float], str]) -> Lines:
+    """rows: (epoch, value of each curve), at least one; spots: the most important first."""
+    values = dict(rows)
+    frame = _Frame.around([epoch for epoch, _ in rows], [value for _, row in rows for value in row])
+    roles = {spot.curve: spot.role for spot in reversed(spots)}
+    order = sorted(range(len(rows[0][1])), key=lambda curve: (roles.get(curve, "other") != "other", roles.get(curve) == "chosen"))
+    return Lines(
+        title,
+        note,
+        [(roles.get(curve, "other"), frame.path([(epoch, row[curve]) for epoch, row in rows])) for curve in order],
+        [Mark(role, words, *frame.place(epoch, values[epoch][curve])) for role, words, epoch, curve in spots],
+        word(frame.low),
+        word(frame.high),
+        (frame.first, frame.last),
+    )
 
 
 def draw_map(found: Map, assigned: Assigned) -> MapDrawing:
@@ -88,26 +157,44 @@ def _even(key: str, n_clusters: int) -> float | None:
     return math.log(n_clusters) if key == "entropy" and n_clusters > 1 else None
 
 
-def _panel(points: list[tuple[int, float]], title: str, share: bool, note: str, even: float | None) -> Panel:
-    values = [value for _, value in points]
-    low, high = (0.0, max(1.0, *values)) if share else (min(values), max([*values, *([even] if even is not None else [])]))
-    first, last = points[0][0], points[-1][0]
+class _Frame(NamedTuple):
+    """Epochs across, values upwards; places are in the units of the drawing."""
 
-    def place(epoch: int, value: float) -> tuple[float, float]:
-        x = MARGIN + (WIDTH - 2 * MARGIN) * ((epoch - first) / (last - first) if last > first else 0.5)
-        y = MARGIN + (HEIGHT - 2 * MARGIN) * ((high - value) / (high - low) if high > low else 0.5)
+    first: int
+    last: int
+    low: float
+    high: float
+
+    @classmethod
+    def around(cls, epochs: list[int], values: list[float]) -> "_Frame":
+        return cls(min(epochs), max(epochs), min(values), max(values))
+
+    def place(self, epoch: int, value: float) -> tuple[float, float]:
+        x = MARGIN + (WIDTH - 2 * MARGIN) * ((epoch - self.first) / (self.last - self.first) if self.last > self.first else 0.5)
+        y = MARGIN + (HEIGHT - 2 * MARGIN) * ((self.high - value) / (self.high - self.low) if self.high > self.low else 0.5)
         return round(x, 2), round(y, 2)
 
-    step = max(1, math.ceil(len(points) / MOST_POINTS))
-    drawn = [*points[:-1:step], points[-1]]
-    word = percent if share else number
+    def path(self, points: list[tuple[int, float]]) -> str:
+        step = max(1, math.ceil(len(points) / MOST_POINTS))
+        return "M" + "L".join(f"{x:g} {y:g}" for x, y in (self.place(*point) for point in [*points[:-1:step], points[-1]]))
+
+
+def _panel(
+    points: list[tuple[int, float]], title: str, share: bool, note: str, even: float | None, word: Callable[[float], str] | None = None
+) -> Panel:
+    values = [value for _, value in points]
+    frame = _Frame.around([epoch for epoch, _ in points], [*values, *([0.0, 1.0] if share else []), *([] if even is None else [even])])
+    if word is None:
+        digits = next((digits for digits in (3, 4, 5) if number(frame.low, digits) != number(frame.high, digits)), 3)
+        word = percent if share else partial(number, digits=digits)
     return Panel(
         title=title,
         note=note,
-        line="M" + "L".join(f"{x:g} {y:g}" for x, y in (place(*point) for point in drawn)),
-        end=place(*points[-1]),
-        even=None if even is None else place(first, even)[1],
-        low=word(low),
-        high=word(high),
+        line=frame.path(points),
+        end=frame.place(*points[-1]),
+        even=None if even is None else frame.place(frame.first, even)[1],
+        low=word(frame.low),
+        high=word(frame.high),
         last=word(values[-1]),
+        epochs=(frame.first, frame.last),
     )

@@ -4,6 +4,7 @@ N images, K clusters, D feature dimensions. An image id is its row.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,12 +12,17 @@ TOTAL = 900  # pictures on a page; what keeps it below 5 MB
 PER_CLUSTER = 32  # pictures of one cluster when there are few clusters
 AT_LEAST = 3  # prototypes each; below that a cluster is not shown at all
 BORDERLINE = 0.8  # a margin above this is no doubt worth showing
+SURE = 10  # most confident images among which a prototype is sought (10 in SCAN)
+EXAMPLES = 10  # clusters of which two pictures are shown with their neighbours
+NEIGHBOURS = 6  # of each: one row of half a page
 
 
 @dataclass(frozen=True)
 class Picks:
-    """Image ids of one cluster, each id in one list only, the most telling first."""
+    """Image ids of one cluster, each id in one list only, the most telling first. prototype: also the first of prototypes; None when it
+    has no picture."""
 
+    prototype: int | None = None
     prototypes: list[int] = field(default_factory=list)
     borderline: list[int] = field(default_factory=list)
     outliers: list[int] = field(default_factory=list)
@@ -25,6 +31,14 @@ class Picks:
     @property
     def ids(self) -> list[int]:
         return [*self.prototypes, *self.borderline, *self.outliers, *self.handful]
+
+
+class Example(NamedTuple):
+    """An image and those most like it: (id, cosine of their features), nearest first. typical: a prototype; else a doubtful member."""
+
+    id: int
+    typical: bool
+    nearest: list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +59,8 @@ def choose(
 ) -> Chosen:
     """Choose at most 900 pictures: of each cluster its prototypes, its doubtful members, its strangers and a random handful.
 
-    prototypes: most confident, those equally confident to 0.01 by closeness to the cluster's mean feature (confidence saturates at 1).
+    prototypes: the published one first (see `prototype`), then the most confident, those equally confident to 0.01 by closeness to the
+    cluster's mean feature (confidence saturates at 1).
     borderline: smallest margin between the two largest probabilities, at most 0.8.  outliers: least cosine similarity to the mean feature.
     handful: drawn from the rest, with a fixed seed.
 
@@ -73,9 +88,34 @@ def choose(
     return Chosen(clusters, hidden.tolist())
 
 
+def prototype(confidence_M: np.ndarray, features_MD: np.ndarray, topk: int = SURE) -> int:
+    """Row of a cluster's prototype: of its topk most confident images the one nearest to their mean feature; ties go to the first row."""
+    sure = np.argsort(-confidence_M, kind="stable")[:topk]
+    return int(sure[np.linalg.norm(features_MD[sure] - features_MD[sure].mean(0), axis=1).argmin()])
+
+
+def examples(chosen: Chosen, labels_N: np.ndarray, features_ND: np.ndarray) -> list[Example]:
+    """Of each of the 10 largest clusters, by number, the first prototype and the most doubtful member: on the border, else least alike.
+
+    The neighbours are the 6 nearest by cosine among the images of `chosen`.
+    """
+    ids_M = chosen.ids
+    features_MD = features_ND[ids_M].astype(np.float32)
+    sizes = {cluster: int((labels_N == cluster).sum()) for cluster in chosen.clusters}
+    found = []
+    for cluster in sorted(sorted(sizes, key=lambda cluster: (-sizes[cluster], cluster))[:EXAMPLES]):
+        picks = chosen.clusters[cluster]
+        for typical, ids in ((True, picks.prototypes), (False, picks.borderline or picks.outliers)):
+            for i in ids[:1]:
+                cosine_M = features_MD @ features_ND[i].astype(np.float32)
+                nearest = [row for row in np.argsort(-cosine_M, kind="stable") if ids_M[row] != i][:NEIGHBOURS]
+                found.append(Example(i, typical, [(int(ids_M[row]), float(cosine_M[row])) for row in nearest]))
+    return [example for example in found if example.nearest]
+
+
 def _pick(cluster: int, ids: np.ndarray, p_MK: np.ndarray, features_MD: np.ndarray, allowed_M: np.ndarray, count: int) -> Picks:
     n_prototypes, n_borderline, n_outliers, n_handful = _shares(count)
-    features_MD = features_MD.astype(np.float32)
+    features_MD = features_MD.astype(np.float16).astype(np.float32)  # as they are kept on the disk, so that fit and report agree
     closeness_M = features_MD @ features_MD.mean(0)  # rows are units, so this orders them as the cosine does
     confidence_M, margin_M = _confidence(p_MK)
     free_M = allowed_M.copy()
@@ -85,12 +125,13 @@ def _pick(cluster: int, ids: np.ndarray, p_MK: np.ndarray, features_MD: np.ndarr
         free_M[taken] = False
         return ids[taken].tolist()
 
-    prototypes = take(np.lexsort((ids, -closeness_M, -confidence_M.round(2))), max(n_prototypes, 1))
+    first = take(np.array([prototype(confidence_M, features_MD)]), 1)
+    others = take(np.lexsort((ids, -closeness_M, -confidence_M.round(2))), max(n_prototypes, 1) - len(first))
     doubtful = np.lexsort((ids, margin_M))
     borderline = take(doubtful[margin_M[doubtful] <= BORDERLINE], n_borderline)
     outliers = take(np.lexsort((ids, closeness_M)), n_outliers)
     handful = take(np.random.default_rng((0, cluster)).permutation(len(ids)), n_handful)
-    return Picks(prototypes, borderline, outliers, handful)
+    return Picks(first[0] if first else None, first + others, borderline, outliers, handful)
 
 
 def _shares(count: int) -> tuple[int, int, int, int]:

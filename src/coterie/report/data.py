@@ -4,7 +4,7 @@ N images, K clusters, D feature dimensions. An image id is its row in assignment
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from coterie.errors import InputError
 from coterie.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
-from coterie.report.choice import Chosen, Picks, choose
+from coterie.report.choice import Chosen, Example, Picks, choose, examples
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack
 
-__all__ = ["Assigned", "Chosen", "Cluster", "Picks", "ReportData", "Stage", "choose", "read"]
+__all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
 CONFIDENT = 0.9  # what the page calls confident; thresholds of the methods differ, this one word does not
 Content = TypeVar("Content")
@@ -52,12 +52,19 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the training: its name, wall time in seconds (None when unknown) and its curves: name -> [(epoch, value), ...]."""
+    """One stage of the training: its name, wall time in seconds (None when unknown) and its curves: name -> [(epoch, value), ...].
+
+    scores: (epoch, label-free loss of each head), empty where there is one head only; chosen: the (epoch, head) the run went by in the end;
+    notes: what it decided after this stage, and why.
+    """
 
     name: str
     seconds: float | None
     epochs: int
     curves: dict[str, list[tuple[int, float]]]
+    scores: list[tuple[int, list[float]]] = field(default_factory=list)
+    chosen: tuple[int, int] | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class ReportData:
     assigned: Assigned
     clusters: list[Cluster]
     chosen: Chosen
+    examples: list[Example]
     pictures: dict[int, Picture]
     map: Map
     stages: list[Stage]
@@ -103,6 +111,7 @@ def read(run: Path) -> ReportData:
         assigned=assigned,
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
+        examples=examples(chosen, assigned.labels_N, features_ND),
         pictures=pictures,
         map=read_map(run, features_ND, shown),
         stages=_stages(history, environment.get("stages") or {}),
@@ -142,18 +151,50 @@ def _clusters(assigned: Assigned, chosen: Chosen, k: int) -> list[Cluster]:
 def _stages(history: list[dict[str, Any]], seconds: dict[str, Any]) -> list[Stage]:
     """The history by stage in order of appearance. A continued fit may log an epoch twice; the later line counts."""
     epochs: dict[str, dict[int, dict[str, Any]]] = {}
+    notes: dict[str, list[str]] = {}
     for line in history:
-        epochs.setdefault(str(line.get("stage", "")), {})[int(line.get("epoch", 0))] = line
+        name = str(line.get("stage", ""))
+        if name == "note":
+            notes.setdefault(next(reversed(epochs), ""), []).append(str(line.get("text", "")))
+        else:
+            epochs.setdefault(name, {})[int(line.get("epoch", 0))] = line
     stages = []
     for name, lines in epochs.items():
         curves: dict[str, list[tuple[int, float]]] = {}
         for epoch in sorted(lines):
             for key, value in lines[epoch].items():
-                if key not in ("stage", "epoch", "total") and isinstance(value, int | float) and np.isfinite(value):
+                if key not in ("stage", "epoch", "total", "head") and isinstance(value, int | float) and np.isfinite(value):
                     curves.setdefault(key, []).append((epoch, float(value)))
         spent = seconds.get(name)
-        stages.append(Stage(name, float(spent) if isinstance(spent, int | float) else None, len(lines), curves))
+        scores = _scores(lines)
+        stages.append(
+            Stage(
+                name,
+                float(spent) if isinstance(spent, int | float) else None,
+                len(lines),
+                curves,
+                scores,
+                _chosen(lines) if scores else None,
+                list(dict.fromkeys(notes.get(name, []))),
+            )
+        )
     return stages
+
+
+def _scores(lines: dict[int, dict[str, Any]]) -> list[tuple[int, list[float]]]:
+    """The rows whose `scores` are a list of numbers, one a head; as many heads as the last of them has."""
+    listed = [(epoch, lines[epoch]["scores"]) for epoch in sorted(lines) if isinstance(lines[epoch].get("scores"), list)]
+    finite = [(epoch, [float(value) for value in row]) for epoch, row in listed if row and np.isfinite(np.asarray(row, float)).all()]
+    return [(epoch, row) for epoch, row in finite if len(row) == len(finite[-1][1])]
+
+
+def _chosen(lines: dict[int, dict[str, Any]]) -> tuple[int, int] | None:
+    """`head` and `score` say the best so far; those of the last epoch were found at the first epoch that says the same."""
+    last = lines[max(lines)]
+    if not isinstance(last.get("head"), int):
+        return None
+    same = [epoch for epoch, line in lines.items() if (line.get("head"), line.get("score")) == (last["head"], last.get("score"))]
+    return min(same), last["head"]
 
 
 def _checked(path: Path, make: Callable[[], Content]) -> Content:

@@ -1,6 +1,7 @@
 """The page: one html file that shows a finished run, opens offline and tells nothing about the disk it came from."""
 
 import base64
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +10,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from coterie.errors import InputError
 from coterie.files import write_atomically
 from coterie.report import wording
-from coterie.report.charts import MapDrawing, draw_map, panels
+from coterie.report.charts import MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
-from coterie.report.data import CONFIDENT, Cluster, ReportData, read
+from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
+from coterie.report.heads import Heads, compare, loss
 from coterie.report.thumbnails import Picture
 from coterie.report.wording import Veil
 
@@ -38,6 +40,15 @@ class Shown(NamedTuple):
     second_confidence: float
 
 
+class Likes(NamedTuple):
+    """A picture of a cluster, and the nearest to it: (picture, its cluster, cosine)."""
+
+    shown: Shown
+    cluster: int
+    typical: bool
+    nearest: list[tuple[Shown, int, float]]
+
+
 def write(run: Path, out: Path | None = None, show_paths: bool = False) -> Path:
     """Write the page of a finished run, by default to report.html in its folder, whole or not at all; returns where.
 
@@ -59,6 +70,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
     palette = colours(max(1, len(data.clusters)))
     template = _environment(veil).get_template("template.html")
     drawing = draw_map(data.map, data.assigned)
+    examples = _examples(data, veil)
     return template.render(
         data=data,
         source=source,
@@ -78,7 +90,12 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         cover=lambda cluster: _cover(data, cluster, veil),
         map=drawing,
         map_names=_map_names(drawing, data, veil),
-        stages=[(stage, *panels(stage, len(data.clusters))) for stage in data.stages],
+        marked=any(cluster.picks.prototype is not None for cluster in data.clusters),
+        examples=examples,
+        compared=len({example.cluster for example in examples}),
+        strangers=_strangers,
+        starts=_starts(data),
+        stages=_stages(data),
         problems=data.problems[:MOST_PROBLEMS],
         skipped=_skipped(source.get("skipped") or {}),
         settings=_flat({key: value for key, value in data.config.items() if key != "source"}, veil),
@@ -93,6 +110,8 @@ def _environment(veil: Veil) -> Environment:
     environment.filters |= {
         "count": wording.count,
         "percent": wording.percent,
+        "accuracy": wording.accuracy,
+        "loss": loss,
         "duration": wording.duration,
         "number": wording.number,
         "short": wording.shortened,
@@ -111,6 +130,38 @@ def _cover(data: ReportData, cluster: Cluster, veil: Veil) -> Shown | None:
     if len(data.clusters) > MOST_COVERS or not cluster.picks.prototypes:
         return None
     return _shown(data, cluster.picks.prototypes[0], veil)
+
+
+def _examples(data: ReportData, veil: Veil) -> list[Likes]:
+    cluster_of = data.assigned.labels_N.tolist()
+    return [
+        Likes(_shown(data, i, veil), cluster_of[i], typical, [(_shown(data, j, veil), cluster_of[j], cosine) for j, cosine in nearest])
+        for i, typical, nearest in data.examples
+    ]
+
+
+def _strangers(examples: list[Likes]) -> tuple[int, int]:
+    """How many of the neighbours lie in another cluster than their picture, and how many neighbours there are."""
+    elsewhere = [cluster != example.cluster for example in examples for _, cluster, _ in example.nearest]
+    return sum(elsewhere), len(elsewhere)
+
+
+def _starts(data: ReportData) -> list[int]:
+    """The first row of each superclass in the confusion."""
+    sizes = [n for _, n in data.quality.confusion.superclasses] if data.quality and data.quality.confusion else []
+    return list(accumulate(sizes[:-1], initial=0)) if sizes else []
+
+
+def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Heads | None]]:
+    """Each stage with its charts; several heads have charts of their own, the accuracy of a single one is a panel like the others."""
+    stages, before = [], None
+    for stage in data.stages:
+        accuracies = data.quality.curves.get(stage.name, []) if data.quality else []
+        heads = compare(stage, accuracies)
+        single = [] if heads else [(epoch, row[0]) for epoch, row in accuracies]
+        stages.append((stage, *panels(stage, len(data.clusters), single, before), heads))
+        before = heads.chosen if heads else single[-1][1] if single else None
+    return stages
 
 
 def _shown(data: ReportData, i: int, veil: Veil) -> Shown:

@@ -3,6 +3,7 @@
 C classes, K clusters.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,13 +42,15 @@ class Mixed(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; the rest as in metrics.json."""
+    """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; curves: stage -> (epoch, accuracy
+    of each head); many_to_one: only where clusters outnumber classes, where one to one cannot say much; the rest as in metrics.json."""
 
     bars: list[Bar]
     nmi: float | None
     ari: float | None
     many_to_one: float | None
     names: dict[int, str]
+    curves: dict[str, list[tuple[int, list[float]]]]
     confusion: "Confusion | None"
 
 
@@ -56,6 +59,8 @@ class Confusion:
     """rows: (class name, images, counts per column); columns: clusters in the order of their classes, unmatched ones last.
 
     shares: (C, K) of each class, columns ordered alike; cells: the non-zero ones; mixed: the largest confusions.
+    superclasses: (name, rows) from top to bottom, empty without a hierarchy; alike: share of images whose cluster stands for a class
+    of their superclass, None without.
     """
 
     columns: list[Column]
@@ -63,13 +68,17 @@ class Confusion:
     shares: list[list[float]]
     cells: list[Cell]
     mixed: list[Mixed]
+    superclasses: list[tuple[str, int]]
+    alike: float | None
     large: bool
 
 
 def quality(metrics: dict[str, Any]) -> Quality:
     """ValueError, TypeError or KeyError when the metrics are not what `evaluate` writes."""
     nmi, ari, many_to_one = (None if metrics.get(key) is None else float(metrics[key]) for key in ("nmi", "ari", "many_to_one"))
-    return Quality(_accuracies(metrics), nmi, ari, many_to_one, _names(metrics), _confusion(metrics))
+    if int(metrics.get("n_clusters", 0)) <= int(metrics.get("n_classes", 0)):
+        many_to_one = None
+    return Quality(_accuracies(metrics), nmi, ari, many_to_one, _names(metrics), _curves(metrics), _confusion(metrics))
 
 
 def _accuracies(metrics: dict[str, Any]) -> list[Bar]:
@@ -82,6 +91,11 @@ def _names(metrics: dict[str, Any]) -> dict[int, str]:
     """By the largest count, not by the match: one to one, a cluster left over is matched to a class that it hardly holds."""
     classes, counts_CK = _table(metrics)
     return {k: classes[int(counts_CK[:, k].argmax())] for k in range(counts_CK.shape[1]) if counts_CK[:, k].any()}
+
+
+def _curves(metrics: dict[str, Any]) -> dict[str, list[tuple[int, list[float]]]]:
+    traced = metrics.get("curves") or {}
+    return {str(stage): sorted((int(epoch), [float(a) for a in heads]) for epoch, heads in points) for stage, points in traced.items()}
 
 
 def _table(metrics: dict[str, Any]) -> tuple[list[str], np.ndarray]:
@@ -97,9 +111,15 @@ def _confusion(metrics: dict[str, Any]) -> Confusion | None:
     classes, counts_CK = _table(metrics)
     if not classes:
         return None
-    match = {int(cluster): int(row) for cluster, row in (metrics.get("match") or {}).items()}
+    superclasses = [str(name) for name in metrics.get("superclasses") or []]
+    if len(superclasses) != len(classes):
+        superclasses = []
+    order_C = sorted(range(len(classes)), key=(superclasses or [""] * len(classes)).__getitem__)
+    row_of = {c: row for row, c in enumerate(order_C)}
+    classes, superclasses, counts_CK = [classes[c] for c in order_C], sorted(superclasses), counts_CK[order_C]
+    match = {int(k): row_of[int(c)] for k, c in (metrics.get("match") or {}).items() if int(c) in row_of}
     largest_K = counts_CK.argmax(0)
-    owners = {k: classes[row] for k, row in match.items() if 0 <= row < len(classes)}
+    owners = {k: classes[row] for k, row in match.items()}
     order = sorted(range(counts_CK.shape[1]), key=lambda k: (k not in match, match.get(k, int(largest_K[k])), k))
     counts_CK = counts_CK[:, order]
     shares_CK = counts_CK / counts_CK.sum(1, keepdims=True).clip(1)
@@ -109,8 +129,16 @@ def _confusion(metrics: dict[str, Any]) -> Confusion | None:
         shares=shares_CK.tolist(),
         cells=_cells(shares_CK),
         mixed=_mixed(counts_CK, shares_CK, classes, order, owners),
+        superclasses=list(Counter(superclasses).items()),
+        alike=_alike(counts_CK, [match.get(k) for k in order], superclasses) if superclasses else None,
         large=max(counts_CK.shape) > LARGE,
     )
+
+
+def _alike(counts_CK: np.ndarray, row_of_K: list[int | None], superclasses: list[str]) -> float:
+    names_C = np.asarray(superclasses)
+    inside = sum(int(counts_CK[names_C == superclasses[row], k].sum()) for k, row in enumerate(row_of_K) if row is not None)
+    return inside / max(1, int(counts_CK.sum()))
 
 
 def _cells(shares_CK: np.ndarray) -> list[Cell]:

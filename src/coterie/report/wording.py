@@ -25,6 +25,11 @@ def percent(share: float) -> str:
     return f"{rounded}{_NARROW}%"
 
 
+def accuracy(share: float) -> str:
+    """`97.4 %`."""
+    return f"{share * 100:.1f}{_NARROW}%"
+
+
 def duration(seconds: float) -> str:
     """`0.4 s`, `41 s`, `12 min`, `3 h 5 min`."""
     if seconds < 10:
@@ -36,10 +41,10 @@ def duration(seconds: float) -> str:
     return f"{hours}{minutes % 60}{_NARROW}min"
 
 
-def number(value: float) -> str:
-    """Three significant digits, without an exponent where a reader needs none."""
+def number(value: float, digits: int = 3) -> str:
+    """Three significant digits, or more, without an exponent where a reader needs none."""
     if value == 0 or 0.001 <= abs(value) < 100_000:
-        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
         return text.replace("-", "\u2212")
     return f"{value:.1e}".replace("-", "\u2212")
 

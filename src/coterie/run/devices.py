@@ -124,4 +124,4 @@ def _cpu_computes_bf16() -> bool:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
         return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return "amx_bf16" in flags  # avx512_bf16 alone computes it no faster than fp32 (docs/adr/0007)

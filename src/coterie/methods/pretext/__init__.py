@@ -24,12 +24,14 @@ class PretextConfig:
     encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
     weights: str = ""  # a local safetensors file to start from
     pretrained: bool = False  # start from the weights timm publishes
-    augment: str = "photos"  # photos, glyphs or garments: what may change without changing the kind
+    augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
+    view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
     pretext: str = "simclr"  # simclr, moco, byol, rotation, or frozen: the given weights as they are
     pretext_epochs: int = 60
     pretext_batch: int = 256  # images; each gives two views
-    pretext_rate: float = 4e-3  # peak of the one-cycle schedule, AdamW
-    pretext_decay: float = 0.01  # AdamW weight decay
+    pretext_optimizer: str = "adamw"  # or sgd: momentum 0.9, as the papers
+    pretext_rate: float = 4e-3  # peak of the one-cycle schedule
+    pretext_decay: float = 0.01  # weight decay
     pretext_temperature: float = 0.2
     queue: int = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
     momentum: float = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)

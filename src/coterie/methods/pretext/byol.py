@@ -36,7 +36,7 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     predictor = run.new("predictor", Predictor, config.projection)
     student = nn.Sequential(encoder, projector)
     teacher = teacher_of(student)
-    view = augment.pretext(config.augment)
+    view = augment.pretext(config.augment, config.view_size)
 
     def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
         follow(teacher, student, config.momentum)

@@ -1,18 +1,21 @@
 """The epochs every pretext task shares; a task says what is trained and what its loss is."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW, Optimizer
 
+from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 from coterie.schedule import one_cycle, set_rate
 
 SHARE = 0.7  # of a time budget
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "sgd": partial(SGD, momentum=0.9)}
 
 
 def descend(
@@ -23,14 +26,16 @@ def descend(
     trained: dict[str, nn.Module],
     kept: dict[str, Any] | None = None,
 ) -> None:
-    """Trains the modules `trained` in place on `loss_of(pixels_B3HW, generator)`: AdamW, one cycle, whole batches only.
+    """Trains the modules `trained` in place on `loss_of(pixels_B3HW, generator)`: one cycle, whole batches only.
 
     `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself.
     """
     batch_size = min(config.pretext_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     weights = [weight for module in trained.values() for weight in module.parameters()]
-    optimizer = AdamW(weights, weight_decay=config.pretext_decay)
+    if config.pretext_optimizer not in OPTIMIZERS:
+        raise InputError(f"pretext_optimizer={config.pretext_optimizer}: there are {', '.join(OPTIMIZERS)}")
+    optimizer = OPTIMIZERS[config.pretext_optimizer](weights, weight_decay=config.pretext_decay)
     state: dict[str, Any] = {**trained, **(kept or {}), "optimizer": optimizer}
     for epoch in run.epochs("pretext", config.pretext_epochs, SHARE, **state):
         for module in trained.values():

@@ -25,7 +25,7 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     student = nn.Sequential(encoder, projector)
     teacher = teacher_of(student)
     queue = Queue(min(config.queue, len(images)), config.projection, run.rng("queue")).to(run.devices.device)
-    view = augment.pretext(config.augment)
+    view = augment.pretext(config.augment, config.view_size)
 
     def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
         follow(teacher, student, config.momentum)

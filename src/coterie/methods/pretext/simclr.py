@@ -20,7 +20,7 @@ from coterie.run.devices import unwrap
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
     projector = run.new("projector", Projector, unwrap(encoder).n_features, config.projection)
-    view = augment.pretext(config.augment)
+    view = augment.pretext(config.augment, config.view_size)
 
     def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
         views = torch.cat([view(x_B3HW, rng), view(x_B3HW, rng)])

@@ -1,0 +1,83 @@
+"""The large sets, split protocol: fitted on train, scored on test. `python -m benchmarks.headline mnist [--method scan] [--seeds 3]`.
+
+A row per seed; seeds done are skipped. The run folders stay in --keep (default runs/headline), where a fit that was killed is continued
+and where other methods find the encoders (`--weights`). True labels are read after the fit, by `evaluate`.
+`--images` takes the first so many of train, a random sample in these files.
+"""
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.data import load_packed
+from benchmarks.record import done, record
+from benchmarks.run_cli import coterie
+from coterie.files import read_json_lines
+
+PRESETS = {"mnist": "glyphs", "fashion_mnist": "garments", "cifar10": "cifar10"}
+FIGURES = ("acc", "nmi", "ari", "many_to_one", "knn_acc", "baseline_acc", "features_kmeans_acc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("set", choices=PRESETS)
+    parser.add_argument("--method", default="scan")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--setting", nargs="*", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--keep", type=Path, default=Path("runs/headline"))
+    options = parser.parse_args()
+    files = {split: unpacked(options.set, split, options.keep, options.images) for split in ("train", "test")}
+    note = " ".join(options.setting)
+    for seed in options.seeds:
+        key = {"set": options.set, "method": options.method, "seed": seed, "images": options.images or "all", "settings": note}
+        if done("headline", key):
+            continue
+        run = options.keep / f"{options.method}-{options.set}-{options.images or 'all'}-{seed}"
+        words = [word for setting in options.setting for word in ("--set", setting)]
+        how = ("--method", options.method, "--preset", PRESETS[options.set], "--clusters", 10, "--seed", seed)
+        fitted = coterie("fit", files["train"][0], "-o", run, *how, *words)
+        before = stage_accuracy(run, files)
+        labels = ("--labels", files["test"][1], "--fitted-labels", files["train"][1])
+        scores = coterie("evaluate", run, "--on", files["test"][0], *labels, "--protocol", "clusters,knn")
+        row = {**key, "protocol": "split", "fit_seconds": round(fitted["seconds"]), **{f: round(scores[f], 4) for f in FIGURES}}
+        record("headline", row | before)
+
+
+def stage_accuracy(run: Path, files: dict[str, tuple[Path, Path]]) -> dict[str, float | str]:
+    """ACC on the fitted images: of the last stage, of the heads before it (chosen without labels, and the best by labels: oracle)."""
+    scores = coterie("evaluate", run, "--labels", files["train"][1])
+    history = [row for row in read_json_lines(run / "history.jsonl") if "scores" in row and row["stage"] == "clustering"]
+    curves = dict(scores_of(run).get("clustering", []))
+    best = min(history, key=lambda row: (min(row["scores"]), row["epoch"])) if history else None
+    heads = curves.get(best["epoch"]) if best else None
+    return {
+        "train_acc": round(scores["acc"], 4),
+        "clustering_acc": heads[int(np.argmin(best["scores"]))] if best and heads else "",
+        "clustering_oracle": max(max(heads) for heads in curves.values()) if curves else "",
+    }
+
+
+def scores_of(run: Path) -> dict[str, list]:
+    return json.loads((run / "metrics.json").read_text()).get("curves", {})
+
+
+def unpacked(name: str, split: str, keep: Path, images: int | None) -> tuple[Path, Path]:
+    """The pictures as an array file and their labels as a table, beside the runs."""
+    n = images if split == "train" else None
+    stem = keep / f"{name}-{split}{f'-{n}' if n else ''}"
+    pictures, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
+    if not table.exists():
+        keep.mkdir(parents=True, exist_ok=True)
+        x, labels, names = load_packed(name, split)
+        np.save(pictures, x[:n])
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label"), *((f"#{i}", names[label]) for i, label in enumerate(labels[:n]))])
+    return pictures, table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from coterie.errors import InputError
+from coterie.evaluate.labels import Labels, labels_of
+from coterie.evaluate.protocol import cluster_scores
+from coterie.evaluate.superclasses import CIFAR100, CLASSES, published
+from coterie.images import named
+
+FOLDER = {"kind": "folder", "name": "photos", "path": "/nowhere/photos"}
+
+
+def table(tmp_path, text):
+    file = tmp_path / "labels.csv"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_a_csv_may_name_superclasses(tmp_path):
+    how = table(tmp_path, "path,label,superclass\na.png,trout,fish\nb.png,rose,flower\nc.png,trout,\nd.png,stone,\n")
+    found = labels_of(FOLDER, ["c.png", "b.png", "x.png", "d.png"], how)
+    assert found.names == ["rose", "stone", "trout"] and found.values.tolist() == [2, 0, -1, 1]
+    assert found.superclasses == ["flower", "", "fish"]
+
+
+def test_a_csv_without_superclasses_has_none(tmp_path):
+    assert labels_of(FOLDER, ["a.png"], table(tmp_path, "path,label\na.png,trout\n")).superclasses is None
+    assert labels_of(FOLDER, ["a.png"], table(tmp_path, "path,label,superclass\na.png,trout,\n")).superclasses is None
+
+
+def test_a_class_has_one_superclass(tmp_path):
+    how = table(tmp_path, "path,label,superclass\na.png,trout,fish\nb.png,trout,flower\n")
+    with pytest.raises(InputError, match="trout is of superclass fish and of flower"):
+        labels_of(FOLDER, ["a.png"], how)
+
+
+def test_the_published_superclasses_of_cifar100():
+    assert len(CIFAR100) == 20 and len(CLASSES) == 100 == len({name for names in CIFAR100.values() for name in names.split()})
+    assert all(len(names.split()) == 5 for names in CIFAR100.values())
+    numbers = [list(CIFAR100).index(superclass) for superclass in published(CLASSES) or []]
+    assert numbers[:10] == [4, 1, 14, 8, 0, 6, 7, 7, 18, 3] and numbers[-3:] == [8, 14, 13], "as the set's own files number them"
+    assert published(CLASSES[::-1]) == (published(CLASSES) or [])[::-1]
+    assert published(CLASSES[:-1]) is None and published([*CLASSES[:-1], "wurm"]) is None
+
+
+def test_named_cifar100_knows_its_classes(monkeypatch):
+    monkeypatch.setattr(named, "load_named", lambda name: named.NamedSet(None, np.arange(100), 100))
+    source = {"kind": "named", "name": "CIFAR100", "path": "torchvision:CIFAR100/test"}
+    found = labels_of(source, [f"#{i}" for i in range(100)], None)
+    assert found.names == CLASSES and found.superclasses == published(CLASSES)
+    other = labels_of(source | {"path": "torchvision:Other/test"}, [f"#{i}" for i in range(100)], None)
+    assert other.names[99] == "99" and other.superclasses is None
+
+
+def test_folders_named_as_cifar100s_classes():
+    found = labels_of(FOLDER, [f"train/{name}/1.png" for name in CLASSES], "folders")
+    assert found.superclasses == published(CLASSES)
+
+
+def test_metrics_keep_superclasses_where_they_are_known():
+    p_NK = np.eye(2)[[0, 1, 1]]
+    values = np.array([0, 1, -1])
+    assert cluster_scores(Labels(values, ["a", "b"], ["x", "y"]), p_NK)["superclasses"] == ["x", "y"]
+    assert "superclasses" not in cluster_scores(Labels(values, ["a", "b"]), p_NK)
