@@ -23,7 +23,9 @@ def _glyphs(n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _garments(n: int, gpu: bool) -> dict[str, Any]:
-    return _glyphs(n, gpu) | {"augment": "garments"}
+    if gpu:
+        return _glyphs(n, gpu) | {"augment": "garments"}
+    return {"image_size": 28, "view_size": 20, "augment": "garments", "pretext_epochs": _epochs(n, 360_000, 6, 100)}
 
 
 def _cifar10(n: int, gpu: bool) -> dict[str, Any]:

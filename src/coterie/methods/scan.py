@@ -207,19 +207,21 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     steps = -(-len(images) // run.world // batch_size)
     decay = 1 - 1 / (1 + config.average_epochs * steps)
     bar = {"threshold": config.threshold, "most": 0.0, "stalled": 0}
+    clustered_N = clustered.p_NK.argmax(1)
+    before = agreement(clustered_N, neighbours_NK)
 
     state: dict[str, Any] = {"student": student, "teacher": teacher, "optimizer": optimizer, "bar": bar}
     for epoch in run.epochs("self-labelling", config.selflabel_epochs, **state):
         student.train()
         rng, order = run.rng("self-labelling", epoch, run.rank), run.rng("self-labelling-order", epoch)
         sure, skipped, total = 0, 0, torch.zeros((), device=neighbours_NK.device)
-        labels_N = torch.zeros(len(images), dtype=torch.int64, device=neighbours_NK.device)
+        seen_N = torch.zeros_like(clustered_N)  # 0: not seen in this epoch
         for step, batch in enumerate(run.batches(images, batch_size, order)):
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.selflabel_epochs), config.selflabel_rate))
             with torch.no_grad(), run.autocast():
                 logits_BK = teacher(batch.pixels_B3HW)[0]
             labels_B = confident(logits_BK.float().softmax(1), bar["threshold"])
-            labels_N[batch.index_B] = logits_BK.argmax(1)
+            seen_N[batch.index_B] = 1 + logits_BK.argmax(1)
             n_sure = int((labels_B >= 0).sum())
             if n_sure == 0 and run.world == 1:
                 skipped += 1
@@ -232,20 +234,23 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
             follow(teacher, student, decay)
             sure, total = sure + n_sure, total + loss.detach()
         share = float(run.sum(torch.tensor(float(sure), device=neighbours_NK.device))) / len(images)
-        run.trace(run.sum(labels_N)[None].cpu())
-        run.log(loss=total / (step + 1), confident=share, skipped=skipped, threshold=bar["threshold"])
+        seen_N = run.sum(seen_N)
+        labels_N = torch.where(seen_N > 0, seen_N - 1, clustered_N)
+        agreed = agreement(labels_N, neighbours_NK)
+        run.trace(labels_N[None].cpu())
+        run.log(loss=total / (step + 1), confident=share, skipped=skipped, threshold=bar["threshold"], agreement=agreed)
         if share < TOO_FEW:
             bar["threshold"] = max(LOWEST_BAR, bar["threshold"] - 0.05)
             run.note(f"fewer than {TOO_FEW:.0%} of the images were confident: the threshold is now {bar['threshold']:.2f}")
         bar["stalled"] = 0 if share > bar["most"] else bar["stalled"] + 1
         bar["most"] = max(share, bar["most"])
-        if bar["stalled"] >= config.patience:
+        if bar["stalled"] >= config.patience or agreed < before - TOLERANCE:
             run.end("self-labelling", **state)
             break
 
     encoder, head = teacher.children()
     labelled = Fitted.from_parts(encoder, head, run.once("features-labelled", features, encoder, images, run))
-    before, after = (agreement(fitted.p_NK.argmax(1), neighbours_NK) for fitted in (clustered, labelled))
+    after = agreement(labelled.p_NK.argmax(1), neighbours_NK)
     if after >= before - TOLERANCE:
         run.note(f"neighbours agree (1 = always, 0 = by chance): {before:.3f} before self-labelling, {after:.3f} after")
         return labelled
