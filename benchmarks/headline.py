@@ -1,14 +1,16 @@
-"""The large sets, split protocol: fitted on train, scored on test. `python -m benchmarks.headline mnist [--method scan] [--seeds 3]`.
+"""The large sets, split protocol: fitted on train, scored on test. `python -m benchmarks.headline mnist [--method scan] [--seeds 0 1 2]`.
 
-A row per seed; seeds done are skipped. The run folders stay in --keep (default runs/headline), where a fit that was killed is continued
-and where other methods find the encoders (`--weights`). True labels are read after the fit, by `evaluate`.
-`--images` takes the first so many of train, a random sample in these files.
+A row per seed in headline.csv, one per stage in stages.csv (seconds, images per second); what is done is skipped. The run folders stay in
+--keep (default runs/headline), where a fit that was killed is continued. True labels are read after the fit, by `evaluate`.
+--images takes the first so many of train, a random sample in these files; --time-budget bends the preset's schedules to it.
+On a GPU: `python -m benchmarks.headline cifar10 --seeds 0 --time-budget 15m`, and once more with the carried run folder to go on.
 """
 
 import argparse
 import csv
 import json
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -28,23 +30,44 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--images", type=int)
     parser.add_argument("--setting", nargs="*", default=[], metavar="FIELD=VALUE")
+    parser.add_argument("--time-budget")
     parser.add_argument("--keep", type=Path, default=Path("runs/headline"))
     options = parser.parse_args()
     files = {split: unpacked(options.set, split, options.keep, options.images) for split in ("train", "test")}
-    note = " ".join(options.setting)
+    budget = ("--time-budget", options.time_budget) if options.time_budget else ()
+    note = " ".join([*options.setting, *budget])
     for seed in options.seeds:
         key = {"set": options.set, "method": options.method, "seed": seed, "images": options.images or "all", "settings": note}
+        run = options.keep / f"{options.method}-{options.set}-{options.images or 'all'}-{seed}"
         if done("headline", key):
             continue
-        run = options.keep / f"{options.method}-{options.set}-{options.images or 'all'}-{seed}"
         words = [word for setting in options.setting for word in ("--set", setting)]
         how = ("--method", options.method, "--preset", PRESETS[options.set], "--clusters", 10, "--seed", seed)
-        fitted = coterie("fit", files["train"][0], "-o", run, *how, *words)
+        fitted = coterie("fit", files["train"][0], "-o", run, *how, *words, *budget)
         before = stage_accuracy(run, files)
         labels = ("--labels", files["test"][1], "--fitted-labels", files["train"][1])
         scores = coterie("evaluate", run, "--on", files["test"][0], *labels, "--protocol", "clusters,knn")
         row = {**key, "protocol": "split", "fit_seconds": round(fitted["seconds"]), **{f: round(scores[f], 4) for f in FIGURES}}
         record("headline", row | before)
+        for stage in stages(run):
+            record("stages", key | stage)
+
+
+def stages(run: Path) -> list[dict[str, float | str]]:
+    """Epochs, seconds and the median of images per second of each stage that went through the images."""
+    rows: dict[str, list[dict]] = {}
+    for row in read_json_lines(run / "history.jsonl"):
+        if "images_per_second" in row:
+            rows.setdefault(row["stage"], []).append(row)
+    return [
+        {
+            "stage": stage,
+            "epochs": len(epochs),
+            "seconds": round(sum(row["seconds"] for row in epochs), 1),
+            "images_per_second": round(median(row["images_per_second"] for row in epochs)),
+        }
+        for stage, epochs in rows.items()
+    ]
 
 
 def stage_accuracy(run: Path, files: dict[str, tuple[Path, Path]]) -> dict[str, float | str]:

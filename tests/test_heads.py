@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.heads import Centroids, Heads, Projector
+from coterie.heads import Centroids, Heads, MlpHeads, Projector
+from coterie.model import HEADS
 from coterie.run.seeding import forked
 
 
@@ -86,6 +87,90 @@ def test_standardisation_is_no_weight_but_is_kept():
     other = Heads(6, 4, 3)
     other.load_state_dict(many.state_dict())
     assert torch.equal(other(draw(5, 6)), many(draw(5, 6)))
+
+
+# ---- heads that each have their own features
+
+
+@pytest.mark.parametrize("kind", [Heads, MlpHeads])
+def test_each_head_may_have_its_own_features(kind):
+    with forked(0):
+        many = kind(6, 4, 3)
+    many.standardise(draw(50, 6) * 3 + 1)
+    own = draw(3, 9, 6)
+    logits = many(own)
+    assert logits.shape == (3, 9, 4)
+    for h in range(3):
+        torch.testing.assert_close(logits[h], many(own[h])[h])
+        torch.testing.assert_close(logits[h : h + 1], many.select(h)(own[h]))
+    torch.testing.assert_close(many(own[:1].expand(3, 9, 6)), many(own[0]))
+
+
+# ---- heads of two layers
+
+
+def mlps(n_heads=3, seed=0) -> MlpHeads:
+    with forked(seed):
+        return MlpHeads(6, 4, n_heads)
+
+
+def test_h_mlp_heads_are_h_single_mlps():
+    z, many = draw(9, 6), mlps()
+    logits = many(z)
+    assert logits.shape == (3, 9, 4)
+    for h in range(3):
+        single = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4))
+        with torch.no_grad():
+            for layer, ours in ((single[0], many.hidden), (single[2], many.output)):
+                layer.weight.copy_(ours.weight[h]), layer.bias.copy_(ours.bias[h])
+        torch.testing.assert_close(logits[h], single(z))
+
+
+def test_h_mlp_heads_learn_as_h_single_ones():
+    z, target, many = draw(16, 6), torch.arange(16) % 4, mlps()
+    singles = [many.select(h) for h in range(3)]
+    before = many(z).detach()
+    for module in (many, *singles):
+        optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
+        for _ in range(5):
+            optimizer.zero_grad()
+            sum(nn.functional.cross_entropy(logits, target) for logits in module(z)).backward()
+            optimizer.step()
+    torch.testing.assert_close(many(z), torch.cat([single(z) for single in singles]), rtol=1e-4, atol=1e-5)
+    assert (many(z) - before).abs().max() > 0.1, "and they learn"
+
+
+def test_selecting_an_mlp_head_copies_it_with_its_standardisation():
+    many, z = mlps(), draw(50, 6) * torch.tensor([1, 10, 100, 0.1, 0.01, 5]) + 3
+    raw = many(z)
+    many.standardise(z)
+    assert not torch.allclose(many(z), raw)
+    for h in range(3):
+        one = many.select(h)
+        assert one(z).shape == (1, 50, 4)
+        torch.testing.assert_close(one(z), many(z)[h : h + 1])
+    before = one(z).clone()
+    with torch.no_grad():
+        for weight in many.parameters():
+            weight.zero_()
+    assert torch.equal(one(z), before)
+
+
+def test_mlp_heads_start_unlike_and_bend():
+    many, z = mlps(n_heads=5), draw(20, 6)
+    for layer in (many.hidden, many.output):
+        assert not any(torch.equal(layer.weight[i], layer.weight[j]) for i in range(5) for j in range(i))
+    assert torch.equal(mlps()(z), mlps()(z)) and not torch.equal(mlps()(z), mlps(seed=1)(z))
+    assert not torch.allclose(many(z) + many(-z), 2 * many(torch.zeros(20, 6)), atol=1e-3), "a linear head would be odd around zero"
+
+
+def test_a_model_file_finds_every_kind_of_head():
+    """By class name and (n_features, n_clusters), as `model.load` does."""
+    for name, kind in HEADS.items():
+        assert kind.__name__ == name and kind(6, 4)(draw(3, 6)).shape == (1, 3, 4)
+    one, again = mlps().select(1), HEADS["MlpHeads"](6, 4)
+    again.load_state_dict(one.state_dict())
+    assert torch.equal(again(draw(5, 6)), one(draw(5, 6)))
 
 
 # ---- centroids as a classifier

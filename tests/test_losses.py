@@ -8,7 +8,16 @@ import math
 import pytest
 import torch
 
-from coterie.losses import confident_cross_entropy, distribution_entropy, info_nce, nt_xent, scan_loss
+from coterie.losses import (
+    confident_cross_entropy,
+    cross_entropy,
+    distribution_entropy,
+    double_softmax_cross_entropy,
+    fixmatch,
+    info_nce,
+    nt_xent,
+    scan_loss,
+)
 
 
 def draw(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -175,6 +184,150 @@ def test_confident_cross_entropy_stays_finite():
     assert loss.isfinite() and logits.grad.isfinite().all()
 
 
+# ---- SPICE's losses of the heads
+
+
+def naive_cross_entropy(logits, labels, temperature=1.0, double=False):
+    rows = [([x / temperature for x in row], c) for row, c in zip(logits.tolist(), labels.tolist()) if c >= 0]
+    return -sum(log_softmax(softmax(row) if double else row, c) for row, c in rows) / max(1, len(rows))
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_cross_entropy_equals_naive_loops(name):
+    logits, labels = draw(8, 4, scale=3), torch.tensor(LABELS[name])
+    for temperature in (1.0, 0.2, 2.0):
+        want = naive_cross_entropy(logits, labels, temperature)
+        assert float(cross_entropy(logits, labels, temperature)) == pytest.approx(want, rel=1e-9)
+        assert float(cross_entropy(logits.float(), labels, temperature)) == pytest.approx(want, rel=1e-4)
+    want = naive_cross_entropy(logits, labels, double=True)
+    assert float(double_softmax_cross_entropy(logits, labels)) == pytest.approx(want, rel=1e-9)
+    assert float(double_softmax_cross_entropy(logits.float(), labels)) == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, double_softmax_cross_entropy])
+def test_the_loss_of_h_heads_is_that_of_each(loss):
+    """Also where they have different labels, and leave out different rows."""
+    logits, labels = draw(4, 8, 4, scale=2).requires_grad_(), torch.tensor(list(LABELS.values()))
+    together = loss(logits, labels)
+    together.sum().backward()
+    assert together.shape == (4,)
+    for h in range(4):
+        alone = logits[h].detach().clone().requires_grad_()
+        one = loss(alone, labels[h])
+        one.backward()
+        torch.testing.assert_close(together[h].detach(), one.detach())
+        torch.testing.assert_close(logits.grad[h], alone.grad)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, double_softmax_cross_entropy])
+def test_head_losses_do_not_care_for_the_order_of_rows(loss):
+    logits, labels = draw(8, 4), torch.tensor(LABELS["some left out"])
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loss(logits[order], labels[order]), loss(logits, labels))
+    assert not torch.isclose(loss(logits[order], labels), loss(logits, labels)), "but a row has its label"
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, double_softmax_cross_entropy])
+def test_head_losses_do_not_care_for_the_names_of_clusters(loss):
+    logits, labels, names = draw(8, 4), torch.tensor(LABELS["some left out"]), torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(loss(logits[:, names.argsort()], torch.where(labels >= 0, names[labels], -1)), loss(logits, labels))
+    torch.testing.assert_close(loss(logits + 7, labels), loss(logits, labels))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, double_softmax_cross_entropy])
+def test_head_losses_leave_rows_out(loss):
+    logits, labels = draw(8, 4).requires_grad_(), torch.tensor(LABELS["some left out"])
+    loss(logits, labels).backward()
+    assert (logits.grad[labels < 0] == 0).all() and (logits.grad[labels >= 0] != 0).any(1).all()
+    nothing = draw(2, 5, 3).requires_grad_()
+    loss(nothing, torch.full((2, 5), -1)).sum().backward()
+    assert loss(nothing, torch.full((2, 5), -1)).tolist() == [0, 0] and not nothing.grad.any()
+    assert float(loss(draw(5, 1), torch.zeros(5, dtype=torch.long))) == 0, "one cluster: nothing to learn"
+
+
+def test_double_softmax_stays_within_its_bounds_and_finite():
+    k, right, wrong = 10, torch.arange(10), (torch.arange(10) + 1) % 10
+    for scale in (1.0, 60.0, 1e6):
+        logits = (scale * torch.eye(k)).requires_grad_()
+        for labels in (right, wrong):
+            loss = double_softmax_cross_entropy(logits, labels)
+            loss.backward()
+            assert math.log(1 + (k - 1) / math.e) - 1e-6 <= float(loss.detach()) <= math.log(k - 1 + math.e) + 1e-6
+        assert logits.grad.isfinite().all()
+    assert float(double_softmax_cross_entropy(1e6 * torch.eye(k), right)) == pytest.approx(math.log(1 + (k - 1) / math.e))
+    assert float(double_softmax_cross_entropy(1e6 * torch.eye(k), wrong)) == pytest.approx(math.log(k - 1 + math.e))
+
+
+def test_double_softmax_learns_more_slowly():
+    """App. A: its gradient is a part of plain cross-entropy's, a small one for labels that the head finds improbable."""
+    logits, labels = draw(64, 10, scale=3), torch.arange(64) % 10
+    lengths = []
+    for loss in (cross_entropy, double_softmax_cross_entropy):
+        leaf = logits.clone().requires_grad_()
+        loss(leaf, labels).backward()
+        lengths.append(leaf.grad.norm(dim=1))
+    share, p = lengths[1] / lengths[0], logits.softmax(1)[torch.arange(64), labels]
+    assert (share < 1).all() and share[p < 1e-3].max() < 0.3 < share[(p > 0.3) & (p < 0.7)].min()
+
+
+# ---- FixMatch's loss of unlabelled images
+
+
+def naive_fixmatch(weak, strong, threshold, temperature):
+    total, kept = 0.0, 0
+    for w, s in zip(weak.tolist(), strong.tolist()):
+        p = softmax(w)
+        if max(p) >= threshold:
+            kept += 1
+            hard = [float(c == p.index(max(p))) for c in range(len(p))]
+            target = hard if temperature is None else softmax([x / temperature for x in w])
+            total -= sum(t * log_softmax(s, c) for c, t in enumerate(target))
+    return total / len(weak), kept / len(weak)
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5, 1.0])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.95, 1.1])
+def test_fixmatch_equals_naive_loops(threshold, temperature):
+    weak, strong = draw(24, 5, scale=4), draw(24, 5, seed=1, scale=2)
+    want = naive_fixmatch(weak, strong, threshold, temperature)
+    assert [float(part) for part in fixmatch(weak, strong, threshold, temperature)] == pytest.approx(want, rel=1e-9)
+    assert [float(part) for part in fixmatch(weak.float(), strong.float(), threshold, temperature)] == pytest.approx(want, rel=1e-4)
+    assert threshold in (0.0, 1.1) or 0 < want[1] < 1
+    if temperature is None and threshold == 0.95:
+        assert fixmatch(weak, strong) == fixmatch(weak, strong, threshold), "0.95 is FixMatch's bar, hard labels its choice"
+
+
+def test_the_threshold_of_fixmatch_is_enough():
+    weak = torch.tensor([[0.75, 0.25], [0.74, 0.26]]).log()
+    assert float(fixmatch(weak, weak, float(weak[0].softmax(0).max()))[1]) == 0.5
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_fixmatch_teaches_the_strong_view_of_sure_images(temperature):
+    weak, strong = draw(24, 5, scale=4).requires_grad_(), draw(24, 5, seed=1).requires_grad_()
+    loss, kept = fixmatch(weak, strong, 0.8, temperature)
+    loss.backward()
+    sure = weak.softmax(1).amax(1) >= 0.8
+    assert weak.grad is None and float(kept) == pytest.approx(float(sure.double().mean())) and not kept.requires_grad
+    assert 0 < sure.sum() < 24 and torch.equal((strong.grad != 0).any(1), sure)
+    loss, kept = fixmatch(weak, strong, 2.0, temperature)
+    assert float(loss.detach()) == 0 == float(kept) and loss.requires_grad
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_fixmatch_does_not_care_for_the_order_of_images(temperature):
+    weak, strong, order = draw(24, 5, scale=4), draw(24, 5, seed=1), torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    want = fixmatch(weak, strong, 0.8, temperature)
+    torch.testing.assert_close(fixmatch(weak[order], strong[order], 0.8, temperature), want)
+    assert not torch.isclose(fixmatch(weak[order], strong, 0.8, temperature)[0], want[0]), "but a view belongs to its image"
+
+
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_fixmatch_does_not_care_for_the_order_of_clusters(temperature):
+    weak, strong, order = draw(24, 5, scale=4), draw(24, 5, seed=1), torch.tensor([2, 0, 3, 4, 1])
+    torch.testing.assert_close(fixmatch(weak[:, order], strong[:, order], 0.8, temperature), fixmatch(weak, strong, 0.8, temperature))
+
+
 # ---- contrastive losses
 
 
@@ -250,6 +403,10 @@ def test_half_precision_is_computed_in_float32(dtype):
         confident_cross_entropy(logits, torch.tensor([0, 1, 2, 3, -1, 0])),
         nt_xent(features, 0.1),
         info_nce(features[:, 0], features[:, 1], features[:, 0].flip(0), 0.1),
+        cross_entropy(logits, torch.tensor([0, 1, 2, 3, -1, 0]), 0.2),
+        double_softmax_cross_entropy(logits, torch.tensor([0, 1, 2, 3, -1, 0])),
+        fixmatch(logits, logits.flip(0), 0.3)[0],
+        fixmatch(logits, logits.flip(0), 0.3, 0.5)[0],
     ]
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses)
     assert float(losses[0]) == pytest.approx(float(scan_loss(logits.double(), logits.double().flip(0))[0]), rel=1e-5)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from coterie.schedule import cosine, one_cycle, set_rate
+from coterie.schedule import cosine, fixmatch_cosine, one_cycle, set_rate
 
 STEPS = [i / 200 for i in range(201)]
 
@@ -31,6 +31,13 @@ def test_one_cycle_rises_then_falls():
     assert [b - a for a, b in zip(rates[:20], rates[1:21])] == pytest.approx([1.92 / 20] * 20)
     assert one_cycle(0.55, 2.0, 0.1) == pytest.approx(1.0), "half-way down"
     assert max(abs(a - b) for a, b in zip(rates, rates[1:])) < 0.1, "no jump"
+
+
+def test_fixmatch_cosine():
+    for done in STEPS:
+        assert fixmatch_cosine(done, 0.03) == pytest.approx(0.03 * math.cos(7 * math.pi * done / 16), rel=1e-12)
+    assert fixmatch_cosine(0, 3.0) == 3.0 and fixmatch_cosine(1, 1.0) == pytest.approx(0.19509, abs=1e-5), "it never comes to rest"
+    assert fixmatch_cosine(-1, 3.0) == 3.0 and fixmatch_cosine(7, 3.0) == fixmatch_cosine(1, 3.0), "nothing before and after"
 
 
 def test_set_rate_reaches_every_group():

@@ -19,6 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from coterie import checkpoint, machine
+from coterie.attention import attention_maps
 from coterie.errors import InputError
 from coterie.export import write_csv
 from coterie.files import write_atomically
@@ -80,8 +81,8 @@ def write_json(folder: Path, name: str, value: Any) -> None:
 
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, so that a run with a table is whole."""
-    from coterie.report.data import choose
-    from coterie.report.thumbnails import pack
+    from coterie.report.choice import attended, central, choose
+    from coterie.report.thumbnails import pack, pack_maps
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
     if run.rank:
@@ -91,9 +92,14 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     _write_tensors(folder / "features.safetensors", {"features": z.half()})
     traces = run.traces() | {"baseline-pixels": baseline}
     _write_tensors(folder / "trace.safetensors", traces)
-    chosen = choose(p.numpy(), result.labels_N.cpu().numpy(), z.numpy())
+    labels_N = result.labels_N.cpu()
+    chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
     ids = chosen.ids.tolist() if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
+    looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
+    maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
+    if maps is not None:
+        pictures |= pack_maps(looked_at, maps.numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     _write_problems(folder, images)
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health})

@@ -119,7 +119,7 @@ def predict(
 def evaluate(
     run: RunFolder,
     on: Annotated[str | None, typer.Option(metavar="SOURCE", help="Other images than the fitted ones (split protocol).")] = None,
-    labels: Annotated[str | None, typer.Option(help="builtin, folders, or a csv file with columns path,label[,superclass].")] = None,
+    labels: Annotated[str | None, typer.Option(help="builtin, superclasses, folders, or a csv file: path,label[,superclass].")] = None,
     fitted_labels: Annotated[str | None, typer.Option(help="Those of the fitted images, which knn needs with --on; as --labels.")] = None,
     protocol: Annotated[str, typer.Option(help="clusters, knn, or both with a comma.")] = "clusters",
     device: Device = "auto",

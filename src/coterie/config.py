@@ -47,8 +47,8 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _check_range(name: str, number: float) -> None:
-    """No setting is negative; a count is at least 1, but 0 epochs leave a stage out; a temperature divides."""
-    least = 1 if isinstance(number, int) and not isinstance(number, bool) and not name.endswith(("epochs", "patience")) else 0
+    """No setting is negative; a count is at least 1, but 0 epochs leave a stage out, and above 0 is always; a temperature divides."""
+    least = 1 if isinstance(number, int) and not isinstance(number, bool) and not name.endswith(("epochs", "patience", "above")) else 0
     if number < least or (number == 0 and name.endswith("temperature")):
         raise InputError(f"setting {name}={number}: wanted {'more than 0' if name.endswith('temperature') else f'at least {least}'}")
 

@@ -1,6 +1,7 @@
 """An encoder and its features. The only file that knows timm.
 
 Names: "small" and "small-32" (ResNet-9 of width 16 and 32), "resnet18-cifar", "resnet34-cifar", "resnet18-stl", "resnet34-stl",
+"wrn-28-2", "wrn-28-8", "wrn-37-2" (FixMatch's wide residual networks: CIFAR-10, CIFAR-100, and STL-10 at 96 px),
 "pixels" (no network: the pixels themselves), "precomputed" (no network and no images: features as given), or any timm model.
 
 Shapes: N images, B batch, D feature.
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.backbones.resnet9 import ResNet9, stem_stride
+from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import InputError
 from coterie.images import Images
 
@@ -53,10 +55,18 @@ class Encoder(nn.Module):
         self.deviation.copy_(deviation_3)
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        if self.spec.name == PRECOMPUTED:
-            return self.backbone(pixels_B3HW)
+        return self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW))
+
+    def standardised(self, pixels_B3HW: Tensor) -> Tensor:
+        """What the backbone gets."""
         x = (pixels_B3HW - self.mean.view(1, 3, 1, 1)) / self.deviation.view(1, 3, 1, 1)
-        return self.backbone(x.contiguous(memory_format=torch.channels_last))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def maps(self, pixels_B3HW: Tensor) -> Tensor | None:
+        """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features)."""
+        found = getattr(self.backbone, "maps", None) or getattr(self.backbone, "forward_features", None)
+        maps = None if found is None else found(self.standardised(pixels_B3HW))
+        return maps if isinstance(maps, Tensor) and maps.ndim == 4 else None
 
 
 class Flat(nn.Module):
@@ -155,13 +165,16 @@ def _share(images: Images, run: "Run", batch_size: int) -> Iterable[Tensor]:
         yield batch.pixels_B3HW
 
 
-OWN: dict[str, Callable[[int], ResNet9 | CifarResNet]] = {
+OWN: dict[str, Callable[[int], ResNet9 | CifarResNet | WideResNet]] = {
     "small": lambda size: ResNet9(16, stem_stride(size)),
     "small-32": lambda size: ResNet9(32, stem_stride(size)),
     "resnet18-cifar": lambda size: CifarResNet(18),
     "resnet34-cifar": lambda size: CifarResNet(34),
     "resnet18-stl": lambda size: CifarResNet(18, pool_stem=True),
     "resnet34-stl": lambda size: CifarResNet(34, pool_stem=True),
+    "wrn-28-2": lambda size: WideResNet(2),
+    "wrn-28-8": lambda size: WideResNet(8),
+    "wrn-37-2": lambda size: WideResNet(2, strides=(2, 2, 2, 2)),
 }
 
 

@@ -182,12 +182,17 @@ class SCAN(ImageClusterer):
     method = "scan"
 
 
+class SPICE(ImageClusterer):
+    __doc__ = f"SPICE (Niu et al. 2022): pretext, prototype pseudo-labels, joint training on the reliable ones.\n\n{ImageClusterer.__doc__}"
+    method = "spice"
+
+
 class KMeans(ImageClusterer):
     __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
     method = "kmeans"
 
 
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, KMeans)}
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, KMeans)}
 
 
 def load(folder: str | Path) -> ImageClusterer:

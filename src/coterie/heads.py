@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Heads(nn.Module):
-    """H linear cluster heads at once: features (B, D) -> logits (H, B, K). H = 1 is no special case.
+    """H linear cluster heads at once: features (B, D), or each head its own (H, B, D) -> logits (H, B, K). H = 1 is no special case.
 
     Features are standardised first with the mean and deviation given to `standardise` (at the start 0 and 1), so that one
     learning rate fits every encoder. Initial weights as nn.Linear's, each head its own; biases 0.
@@ -36,13 +36,35 @@ class Heads(nn.Module):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         z = (features_BD - self.mean) * self.scale
-        return torch.einsum("bd,hkd->hbk", z, self.weight) + self.bias[:, None]
+        return torch.einsum("bd,hkd->hbk" if z.ndim == 2 else "hbd,hkd->hbk", z, self.weight) + self.bias[:, None]
 
     def select(self, head: int) -> "Heads":
         """The head of that number alone, as a module of its own."""
         one = Heads(self.weight.shape[2], self.weight.shape[1])
         one.load_state_dict(self.state_dict() | {"weight": self.weight[head : head + 1], "bias": self.bias[head : head + 1]})
         return one.to(self.weight.device)
+
+
+class MlpHeads(nn.Module):
+    """H heads of two layers, D -> D, ReLU, -> K (SPICE sec. IV-B); takes and gives what `Heads` does, which its two layers are."""
+
+    def __init__(self, n_features: int, n_clusters: int, n_heads: int = 1):
+        super().__init__()
+        self.hidden = Heads(n_features, n_features, n_heads)
+        self.output = Heads(n_features, n_clusters, n_heads)
+
+    def standardise(self, features_ND: Tensor) -> None:
+        """As of `Heads`; the published heads take features as they are."""
+        self.hidden.standardise(features_ND)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return self.output(self.hidden(features_BD).relu())
+
+    def select(self, head: int) -> "MlpHeads":
+        """The head of that number alone, as a module of its own."""
+        one = MlpHeads(self.output.weight.shape[2], self.output.weight.shape[1])
+        one.hidden, one.output = self.hidden.select(head), self.output.select(head)
+        return one
 
 
 class Centroids(nn.Module):

@@ -54,6 +54,43 @@ def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, b
     return F.cross_entropy(logits, pseudo_labels_B, weight=weights, ignore_index=-1)
 
 
+def cross_entropy(logits_BK: Tensor, labels_B: Tensor, temperature: float = 1.0) -> Tensor:
+    """Mean cross-entropy against pseudo-labels; -1 rows are ignored. () for (B, K) logits; (H,), one mean a head, for (H, B, K) ones.
+
+    `temperature` divides the logits (SPICE's ablation tried 0.01 to 2 and kept 0.2, sec. IV-F2). A head with no row left has 0.0, still
+    differentiable.
+    """
+    logits, kept = _float(logits_BK) / temperature, labels_B >= 0
+    losses = F.cross_entropy(logits.flatten(0, -2), labels_B.flatten(), ignore_index=-1, reduction="none")
+    return losses.view(labels_B.shape).sum(-1) / kept.sum(-1).clamp(min=1)
+
+
+def double_softmax_cross_entropy(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+    """SPICE's loss of the heads (eq. 5): the softmax's probabilities go into the cross-entropy as if they were logits.
+
+    It learns more slowly from labels that may be wrong (app. A), and lies between log(1 + (K - 1) / e) and log(K - 1 + e). Otherwise as
+    `cross_entropy`.
+    """
+    return cross_entropy(_float(logits_BK).softmax(-1), labels_B)
+
+
+def fixmatch(
+    weak_logits_BK: Tensor, strong_logits_BK: Tensor, threshold: float = 0.95, temperature: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """FixMatch's loss of unlabelled images (eq. 4; SPICE eqs. 8 and 9, second term): what the weak view is sure of teaches the strong one.
+
+    Returns (loss, kept share): the mean over the whole batch of the cross-entropy where the weak view's highest probability reaches
+    `threshold` (>=; 0.95: FixMatch, SPICE sec. IV-B), 0 elsewhere, and the share of images where it does. No gradient goes into the
+    weak view. The target is its most probable cluster, or, given a `temperature`, softmax(logits / temperature).
+    """
+    weak, strong = _float(weak_logits_BK.detach()), _float(strong_logits_BK)
+    p_max, labels = weak.softmax(-1).max(-1)
+    kept = p_max >= threshold
+    targets = labels if temperature is None else (weak / temperature).softmax(-1).to(strong.dtype)
+    losses = F.cross_entropy(strong, targets, reduction="none")
+    return torch.where(kept, losses, 0.0).mean(), kept.to(losses.dtype).mean()
+
+
 def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
     """SimCLR's loss over V = 2 unit views of B images: each anchor finds its other view among the 2B - 1 other rows.
 

@@ -13,13 +13,13 @@ Preset = Callable[[int, bool], dict[str, Any]]
 
 
 def _digits(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 16, "augment": "glyphs", "pretext_epochs": 36}
+    return {"image_size": 16, "view_size": 12, "augment": "glyphs", "pretext_epochs": 54}
 
 
 def _glyphs(n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
         return {"image_size": 28, "augment": "glyphs", "pretext_epochs": _epochs(n, 2_400_000, 20, 200)}
-    return {"image_size": 20, "augment": "glyphs", "pretext_epochs": _epochs(n, 300_000, 5, 100)}
+    return {"image_size": 20, "augment": "glyphs", "pretext_epochs": _epochs(n, 240_000, 4, 100)}
 
 
 def _garments(n: int, gpu: bool) -> dict[str, Any]:
@@ -38,6 +38,10 @@ def _stl10(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 96, "encoder": "resnet18-stl", **SIMCLR} if gpu else _photos(n, gpu)
 
 
+def _tiny(n: int, gpu: bool) -> dict[str, Any]:
+    return _stl10(n, gpu) | {"image_size": 64}
+
+
 def _imagenet(n: int, gpu: bool) -> dict[str, Any]:
     """The published runs start from weights of MoCo v2, which `--weights` names."""
     return {"image_size": 224, "encoder": "resnet50", "pretext": "frozen"}
@@ -46,7 +50,7 @@ def _imagenet(n: int, gpu: bool) -> dict[str, Any]:
 def _photos(n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
         return {"image_size": 96, "encoder": "resnet18-stl", "pretext_epochs": _epochs(n, 5_000_000, 50, 800)}
-    return {"image_size": 64, "view_size": 48, "encoder": "small", "pretext_epochs": _epochs(n, 400_000, 10, 300)}
+    return {"image_size": 64, "encoder": "small", "pretext_epochs": _epochs(n, 400_000, 10, 300)}
 
 
 def _quick(n: int, gpu: bool) -> dict[str, Any]:
@@ -76,6 +80,9 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
     "cifar10": ("32 px photographs, CIFAR-10", _cifar10),
     "cifar20": ("32 px photographs, the 20 superclasses of CIFAR-100", _cifar10),
     "stl10": ("96 px photographs, STL-10", _stl10),
+    "imagenet10": ("10 classes of ImageNet, from given weights", _imagenet),
+    "imagenet-dogs": ("15 kinds of dogs of ImageNet, from given weights", _imagenet),
+    "tiny-imagenet": ("200 classes of ImageNet at 64 px", _tiny),
     "imagenet50": ("50 classes of ImageNet, from given weights", _imagenet),
     "imagenet100": ("100 classes of ImageNet, from given weights", _imagenet),
     "imagenet200": ("200 classes of ImageNet, from given weights", _imagenet),
@@ -98,14 +105,38 @@ def _scan(preset: str, n: int, gpu: bool) -> dict[str, Any]:
         network = {"cifar10": (50, 128), "cifar20": (100, 512), "stl10": (100, 128)}[preset]
         own = {"network_epochs": network[0], "network_batch": network[1], "threshold": 0.99, "selflabel_rate": 1e-4}
         return own | {"selflabel_epochs": 100 if preset == "stl10" else 200, "selflabel_batch": 1000}
-    return {"selflabel_epochs": _epochs(n, 180_000, 3, 30), "average_epochs": min(2.5, 24_000 / n)}
+    views = 300_000 if preset == "glyphs" else 150_000  # MNIST gains from each epoch, others little
+    return {"selflabel_epochs": _epochs(n, views, 3, 30), "average_epochs": min(2.5, 24_000 / n)}
+
+
+def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    if preset == "quick":
+        own: dict[str, Any] = {"n_heads": 4, "head_epochs": 6, "head_steps": 1, "head_batch": 200, "joint_epochs": 2, "joint_batch": 8}
+        return own | {"joint_ratio": 4}
+    if preset == "digits":
+        return {"head_epochs": 15, "head_repeats": 4}
+    if preset.startswith("imagenet"):
+        return {"head_epochs": 100, "head_batch": 5000, "joint_epochs": 100 if gpu else 0}
+    if gpu and preset in ("cifar10", "cifar20", "stl10"):
+        moco = {"pretext": "moco", "augment": "moco", "pretext_epochs": 1000, "pretext_rate": 0.06, "queue": 12_800, "momentum": 0.999}
+        return moco | {
+            "pretext_temperature": 0.2,
+            "head_epochs": 30 if preset == "cifar10" else 100,
+            "head_batch": 5000,
+            "joint_epochs": 200,
+        }
+    return {"head_epochs": _epochs(n, 600_000, 6, 30), "joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "pixels", "pretext": "frozen"}
 
 
-OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {"scan": _scan, "kmeans": _kmeans}  # what a method adds to the shared part
+OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
+    "scan": _scan,
+    "spice": _spice,
+    "kmeans": _kmeans,
+}  # what a method adds to the shared part
 
 OF_SOURCE = {
     "digits": "digits",

@@ -17,6 +17,11 @@ def one_cycle(done: float, peak: float, warm_up: float = 0.1, start: float = 0.0
     return cosine((done - warm_up) / (1 - warm_up), peak)
 
 
+def fixmatch_cosine(done: float, peak: float) -> float:
+    """peak * cos(7 pi / 16 * done): from `peak` at 0 to 0.195 of it at 1, with no warm-up (FixMatch)."""
+    return peak * math.cos(7 * math.pi / 16 * min(1.0, max(0.0, done)))
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Every parameter group of the optimizer learns at `rate` from now on."""
     for group in optimizer.param_groups:

@@ -62,3 +62,19 @@ def test_metrics_keep_superclasses_where_they_are_known():
     values = np.array([0, 1, -1])
     assert cluster_scores(Labels(values, ["a", "b"], ["x", "y"]), p_NK)["superclasses"] == ["x", "y"]
     assert "superclasses" not in cluster_scores(Labels(values, ["a", "b"]), p_NK)
+
+
+def test_superclasses_in_the_place_of_classes(monkeypatch):
+    """CIFAR-100-20: every class counts as its superclass."""
+    monkeypatch.setattr("coterie.evaluate.labels._builtin", lambda source, n: Labels(np.array([99, 0, 98, 35, 11, 4, -1]), CLASSES))
+    found = labels_of({"kind": "named", "name": "CIFAR100", "path": "torchvision:CIFAR100/test"}, ["#"] * 7, "superclasses")
+    assert len(found.names) == 20
+    told = [found.names[value] for value in found.values[:-1]]  # worm, apple, woman, girl, boy, beaver
+    assert told == ["non-insect invertebrates", "fruit and vegetables", "people", "people", "people", "aquatic mammals"]
+    assert found.values[-1] == -1
+
+
+def test_superclasses_of_a_set_that_has_none(monkeypatch):
+    monkeypatch.setattr("coterie.evaluate.labels._builtin", lambda source, n: Labels(np.array([0, 1]), ["a", "b"]))
+    with pytest.raises(InputError, match="only CIFAR-100 has published ones"):
+        labels_of({"kind": "named", "name": "digits", "path": "digits"}, ["#0", "#1"], "superclasses")

@@ -29,6 +29,15 @@ def plain_run(tmp_path_factory, labels):
 
 
 @pytest.fixture(scope="session")
+def looked_at_run(tmp_path_factory, labels):
+    """As plain_run, with attention maps of 4 x 3 places and with reliable images: two of every three, none of cluster 3."""
+    features, p = blobs(labels, 4)
+    reliable = (np.arange(60) % 3 > 0) & (labels != 3)
+    folder = tmp_path_factory.mktemp("looked") / "run"
+    return fake_run(folder, [f"{i}.png" for i in range(60)], drawings(labels, 40), labels, p, features, places=(4, 3), reliable_N=reliable)
+
+
+@pytest.fixture(scope="session")
 def hostile_run(tmp_path_factory, labels):
     """Names, classes, warnings and reasons that try to get out of their place; evaluated; larger pictures."""
     features, p = blobs(labels, 4, seed=1)

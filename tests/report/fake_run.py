@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
 
+from coterie.report.choice import attended, central
 from coterie.report.data import choose
-from coterie.report.thumbnails import pack
+from coterie.report.thumbnails import pack, pack_maps
 
 SHAPES = ("disc", "bar", "cross", "ring", "checker")
 
@@ -110,8 +111,10 @@ def fake_run(
     problems: Sequence[tuple[str, str]] = (),
     method: str = "scan",
     stages: Sequence[dict[str, Any]] | None = None,
+    places: tuple[int, int] | None = None,
+    reliable_N: np.ndarray | None = None,
 ) -> Path:
-    """Write a run folder; pictures[i] is the thumbnail of image i. Returns `run`."""
+    """Write a run folder; pictures[i] is the thumbnail of image i; places: height and width of attention maps. Returns `run`."""
     run.mkdir(parents=True, exist_ok=True)
     k = p_NK.shape[1]
     known = {"kind": "folder", "name": "photos", "path": "/nowhere/photos", "fingerprint": "0" * 32, "n_images": len(paths)}
@@ -128,10 +131,17 @@ def fake_run(
         "health": list(health),
         "notes": [],
     }
-    chosen = choose(p_NK, labels_N, features_ND).ids
+    picked = choose(p_NK, labels_N, features_ND)
+    chosen = picked.ids
     write_assignments(run / "assignments.parquet", paths, labels_N, p_NK)
     save_file({"features": features_ND.astype(np.float16)}, run / "features.safetensors")
-    save_file(pack(chosen.tolist(), [pictures[i] for i in chosen]), run / "pictures.safetensors")
+    packed = pack(chosen.tolist(), [pictures[i] for i in chosen])
+    if places is not None:
+        ids = attended(central(picked, labels_N, features_ND), labels_N)
+        packed |= pack_maps(ids, np.random.default_rng(0).integers(0, 256, (len(ids), *places), np.uint8))
+    save_file(packed, run / "pictures.safetensors")
+    if reliable_N is not None:
+        save_file({"joint-00000": labels_N[None], "reliable": reliable_N.astype(np.uint8)}, run / "trace.safetensors")
     (run / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (run / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     (run / "history.jsonl").write_text(

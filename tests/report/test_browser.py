@@ -26,7 +26,7 @@ PROBE = """<script>addEventListener("load", () => {
   const images = [...document.querySelectorAll("img[src]")].filter((image) => !image.closest("dialog"));
   const circle = document.querySelector("circle"), form = document.querySelector("#filter"), figure = document.querySelector("figure");
   circle.dispatchEvent(new PointerEvent("pointermove", {bubbles: true, clientX: 40, clientY: 40}));
-  const copies = [...document.querySelectorAll("[data-copy] img")].filter((image) => image.getClientRects().length).length;
+  const copies = [...document.querySelectorAll("[data-copy] img:not(.over)")].filter((image) => image.getClientRects().length).length;
   const peek = !document.querySelector("#peek").hidden;
   form.elements.cluster.value = "1";
   form.dispatchEvent(new Event("input"));
@@ -40,9 +40,13 @@ PROBE = """<script>addEventListener("load", () => {
   figure.querySelector("img").click();
   const open = document.querySelector("#viewer").open;
   document.querySelector("#viewer button").click();
+  const loose = [...document.querySelectorAll(".warm")].filter((warm) => {
+    const [below, above] = [...warm.querySelectorAll("img")].map((image) => image.getBoundingClientRect());
+    return ["left", "top", "width", "height"].some((side) => Math.abs(below[side] - above[side]) > 0.5);
+  }).length;
   const drawn = images.filter((image) => image.naturalWidth > 0).length, closed = !document.querySelector("#viewer").open;
   const width = document.documentElement.scrollWidth;
-  document.title = JSON.stringify({images: images.length, drawn, copies, peek, sections, nothing, open, closed, width});
+  document.title = JSON.stringify({images: images.length, drawn, copies, peek, sections, nothing, open, closed, width, loose});
   if (parent !== window) parent.postMessage(document.title, "*");
 });</script>"""
 PHONE = """<!doctype html><body style="margin:0"><iframe src="probed.html" style="width:390px;height:800px;border:0"></iframe>
@@ -64,19 +68,24 @@ def browse(page, tmp_path, *flags):
     return json.loads(title[1]), console
 
 
-@pytest.mark.parametrize("run", ["plain_run", "hostile_run"])
-def test_the_page_works(run, request, tmp_path):
+AGAIN = 2 * 4 * 7 + 4 * 2  # neighbours, and the two smaller pictures of each card
+
+
+@pytest.mark.parametrize("run, again", [("plain_run", AGAIN), ("hostile_run", AGAIN), ("looked_at_run", AGAIN + 4 * 3 * 2)])
+def test_the_page_works(run, again, request, tmp_path):
     probed = write(request.getfixturevalue(run), tmp_path / "probed.html")
     probed.write_text(probed.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
     found, console = browse(probed, tmp_path, "--window-size=1280,900")
     assert console == []
     assert found["images"] >= 60 and found["drawn"] == found["images"]
-    assert found["copies"] == 2 * 4 * 7, "neighbours are shown again from the pictures that are there"
+    assert found["copies"] == again, "they are shown again from the pictures that are there"
+    assert found["loose"] == 0, "every map lies over its picture"
     assert found["peek"] and found["sections"] == 1 and found["nothing"] and found["open"] and found["closed"]
 
 
-def test_it_fits_a_phone(hostile_run, tmp_path):
-    probed = write(hostile_run, tmp_path / "probed.html")
+@pytest.mark.parametrize("run", ["hostile_run", "looked_at_run"])
+def test_it_fits_a_phone(run, request, tmp_path):
+    probed = write(request.getfixturevalue(run), tmp_path / "probed.html")
     probed.write_text(probed.read_text(encoding="utf-8").replace("</body>", PROBE + "</body>"), encoding="utf-8")
     (tmp_path / "phone.html").write_text(PHONE, encoding="utf-8")
     found, _ = browse(tmp_path / "phone.html", tmp_path, "--window-size=600,900")

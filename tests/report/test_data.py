@@ -4,7 +4,7 @@ from safetensors.numpy import load_file, save_file
 
 from coterie.errors import InputError
 from coterie.report.charts import draw_map, panels
-from coterie.report.choice import examples, prototype
+from coterie.report.choice import attended, central, examples, prototype
 from coterie.report.colours import colours
 from coterie.report.data import choose, read
 from coterie.report.layout import make_map
@@ -42,7 +42,35 @@ def test_fit_and_report_choose_alike():
     labels = np.arange(2000) % 5
     features, p = blobs(labels, 5, spread=0.05)
     kept = features.astype(np.float16)  # as the run folder keeps them
+    chosen = choose(p, labels, features)
+    assert central(chosen, labels, features) == central(chosen, labels, kept)
     assert choose(p, labels, features) == choose(p, labels, kept, among=choose(p, labels, features).ids)
+
+
+def test_central_is_nearest_to_the_centroid_of_the_whole_cluster():
+    labels = np.arange(300) % 3
+    labels[0] = -1
+    features, p = blobs(labels.clip(0), 4, spread=0.8)
+    chosen = choose(p, labels, features, per_cluster=12)
+    found = central(chosen, labels, features)
+    assert sorted(found) == [0, 1, 2], "cluster 3 is empty"
+    for cluster, ids in found.items():
+        centroid = np.mean([features[i] for i in range(300) if labels[i] == cluster], axis=0)
+        cosine = {i: float(features[i] @ centroid) / float(np.linalg.norm(centroid)) for i in chosen.clusters[cluster].ids}
+        assert ids == sorted(cosine, key=lambda i: -cosine[i])[:3]
+
+
+@pytest.mark.parametrize(
+    ("k", "clusters", "each"), [(1, 1, 3), (10, 10, 3), (20, 20, 3), (25, 25, 2), (31, 31, 1), (61, 60, 1), (300, 60, 1)]
+)
+def test_sixty_maps_at_most(k, clusters, each):
+    labels = np.concatenate([np.repeat(np.arange(k), 5), [k - 1]])
+    features, p = blobs(labels, k, d=8)
+    shown = central(choose(p, labels, features), labels, features)
+    ids = attended(shown, labels)
+    assert ids == sorted(set(ids)) and len(ids) == clusters * each <= 60
+    assert {int(labels[i]) for i in ids} == {k - 1, *range(min(k - 1, clusters - 1))}, "the largest first, then by number"
+    assert all(shown[int(labels[i])].index(i) < each for i in ids)
 
 
 def test_examples_are_the_nearest_of_those_shown():

@@ -101,6 +101,32 @@ def test_accuracy_of_a_stage_with_one_head():
     assert [panel.title for panel in panels(stage, 4)[0]] == ["Confident"]
 
 
+def test_the_stages_of_spice(tmp_path, labels):
+    """Heads in the prototype stage, two losses in the joint one; the sum of the two waits below."""
+    lines = [
+        {"stage": "prototypes", "epoch": e, "loss": 2.0, "scores": row, "head": 1, "score": -2.0, "confident": 0.5} for e, row in SCORES
+    ]
+    joint = {"loss": 1.5, "labelled": 0.5, "unlabelled": 1.0, "confident": 0.25, "agreement": 0.625}
+    lines += [{"stage": "joint", "epoch": epoch} | joint for epoch in range(3)]
+    features, p = blobs(labels, 4)
+    measured = metrics(labels, labels, list("abcd")) | {"curves": {"prototypes": ACCURACIES, "joint": [[0, [0.71]], [2, [0.75]]]}}
+    run = fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 16), labels, p, features, stages=lines, measured=measured)
+    prototypes, stage = read(run).stages
+    assert prototypes.chosen == (0, 1) and compare(prototypes, ACCURACIES) is not None
+    main, rest = panels(stage, 4)
+    assert [(panel.title, panel.last.replace("\u202f", " ")) for panel in main] == [
+        ("Loss of reliable images", "0.5"),
+        ("Loss of all images", "1"),
+        ("Confident", "25 %"),
+        ("Neighbours agree", "0.625"),
+    ]
+    assert [panel.title for panel in rest] == ["Loss, the sum"]
+    assert "Loss" in [panel.title for panel in panels(prototypes, 4)[0]]
+    first, last = words(page(read(run))).split('id="training"')[1].split("<h3>Joint")
+    assert "Its 3 heads" in first and "chosen: head 1 at epoch 0" in first and "oracle, the best by labels: head 0 at epoch 2" in first
+    assert "Loss of reliable images" in last and "<b>Accuracy</b><span>75.0 %</span>" in last and "Its 3 heads" not in last
+
+
 def test_the_page_draws_every_stage_that_has_curves(traced_run):
     text = words(page(read(traced_run)))
     clustering, labelling = text.split('id="training"')[1].split("Self-labelling")

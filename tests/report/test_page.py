@@ -1,3 +1,4 @@
+import dataclasses
 import html
 import re
 import subprocess
@@ -52,7 +53,7 @@ def shown(text):
     return [attributes for tag, attributes in Tags(text).found if tag == "figure" and "data-copy" not in attributes]
 
 
-@pytest.mark.parametrize("run", ["plain_run", "hostile_run"])
+@pytest.mark.parametrize("run", ["plain_run", "hostile_run", "looked_at_run"])
 def test_nothing_comes_from_outside(run, request):
     text = page(read(request.getfixturevalue(run)))
     for mark in (*OUTSIDE, "xmlns"):
@@ -87,6 +88,7 @@ def test_neighbours_are_pictures_of_the_page(tmp_path, labels):
     data = read(fake_run(tmp_path / "run", [str(i) for i in labels], drawings(labels, 12), labels, p, features))
     text = page(data)
     copies = [attributes for tag, attributes in Tags(text).found if tag == "figure" and "data-copy" in attributes]
+    assert 'id="attention"' not in text and 'id="reliable"' not in text
     assert [int(figure["data-copy"]) for figure in copies] == [
         i for typical in (True, False) for e in data.examples if e.typical == typical for i in (e.id, *(j for j, _ in e.nearest))
     ]
@@ -95,6 +97,38 @@ def test_neighbours_are_pictures_of_the_page(tmp_path, labels):
     elsewhere = [i for e in data.examples for i, _ in e.nearest if cluster_of[i] != cluster_of[e.id]]
     assert 0 < len(elsewhere) == len([figure for figure in copies if figure.get("class") == "stranger"])
     assert "among the pictures shown here" in text
+
+
+def test_each_card_shows_the_three_nearest_to_the_centroid(plain_run):
+    data = read(plain_run)
+    text = page(data).split('id="kinds"')[1].split("</section>")[0]
+    cards = text.split('class="card"')[1:]
+    again = [[int(i) for i in re.findall('<span data-copy="([0-9]+)"', card.split("</a>")[0])] for card in cards]
+    assert again == [ids[1:] for ids in data.central.values()] and len(again) == 4
+    assert all("data:image/" in card for card in cards)
+
+
+def test_maps_lie_over_the_central_pictures(looked_at_run):
+    data = read(looked_at_run)
+    text = html.unescape(page(data)).split('id="attention"')[1].split("</section>")[0]
+    shown_twice = [i for ids in data.central.values() for i in ids for _ in range(2)]
+    assert re.findall('data-copy="([0-9]+)"', text) == [str(i) for i in shown_twice] and len(shown_twice) == 24
+    assert text.count('class="over"') == 12 and "3 × 4 places" in text, "across, then down"
+
+
+def test_without_a_map_a_picture_is_left_out(looked_at_run):
+    data = read(looked_at_run)
+    lone = next(iter(data.attention))
+    text = page(dataclasses.replace(data, attention={lone: data.attention[lone]})).split('id="attention"')[1].split("</section>")[0]
+    assert re.findall('data-copy="([0-9]+)"', text) == [str(lone)] * 2 and "of the largest cluster," in text
+
+
+def test_reliable_pictures_beside_all(looked_at_run):
+    text = html.unescape(page(read(looked_at_run))).replace("\u202f", " ").split('id="reliable"')[1].split("</section>")[0]
+    assert "found 30 of 60 pictures reliable (50 %)" in text
+    every, kept = (sum(path.count("M") for path in re.findall('<path d="([^"]+)"', part)) for part in text.split("<svg")[1:])
+    assert (every, kept) == (60, 30)
+    assert re.sub("<[^>]+>", "", text).count("67 % reliable, 10 of 15") == 3 and "0 of 15" in text
 
 
 def test_superclasses_part_the_confusion(tmp_path, labels):
@@ -183,7 +217,18 @@ def test_a_thousand_pictures_stay_below_five_megabytes(tmp_path):
     stages = [
         {"stage": "clustering", "epoch": e, "scores": [0.1 * h + 0.01 * e for h in range(50)], "head": 0, "score": 0.1} for e in range(100)
     ]
-    run = fake_run(tmp_path / "run", paths, drawings(labels, 160), labels, p, features, measured=measured, stages=stages)
+    run = fake_run(
+        tmp_path / "run",
+        paths,
+        drawings(labels, 160),
+        labels,
+        p,
+        features,
+        measured=measured,
+        stages=stages,
+        places=(32, 32),
+        reliable_N=np.arange(1000) % 4 > 0,
+    )
     assert len(page(read(run))) < 5e6
 
 

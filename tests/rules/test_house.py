@@ -163,6 +163,7 @@ IN_PLACE = {
 MAY_DRAW_GLOBALLY = {
     ("heads.py", "uniform_"): "initial weights, drawn inside run.new, which reseeds the global generator",
     ("backbones/cifar_resnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
+    ("backbones/wide_resnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("run/__init__.py", "manual_seed"): "run.epochs reseeds the global generator of dropout at each epoch, inside a fork",
 }
 

@@ -24,12 +24,15 @@ class Labels:
 def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labels:
     """The labels of the images at `paths` of a source (as config.json describes it).
 
-    how: "builtin" (named sets), "folders" (the folder an image lies in), a csv file with columns path,label and perhaps superclass, or
+    how: "builtin" (named sets), "superclasses" (of the builtin ones: CIFAR-100's 20), "folders" (the folder an image lies in), a csv file
+    with columns path,label and perhaps superclass, or
     None: builtin for a named set, folders where there are several. Superclasses come from the csv file, or from CIFAR-100's class names.
     Raises InputError when there are no labels to be had that way.
     """
     if how is None:
         how = "builtin" if source["kind"] == "named" else "folders"
+    if how == "superclasses":
+        return _merged(_builtin(source, len(paths)))
     if how == "builtin":
         found = _builtin(source, len(paths))
     elif how == "folders":
@@ -52,6 +55,16 @@ def _builtin(source: dict[str, Any], n: int) -> Labels:
     n_classes = int(values.max()) + 1
     cifar100 = n_classes == len(CLASSES) and "cifar100" in source["path"].lower()
     return Labels(values, CLASSES if cifar100 else [str(c) for c in range(n_classes)])
+
+
+def _merged(fine: Labels) -> Labels:
+    """The superclasses in the place of their classes."""
+    coarse = published(fine.names)
+    if coarse is None:
+        raise InputError("--labels superclasses: only CIFAR-100 has published ones; give a csv file with columns path,label")
+    names = sorted(set(coarse))
+    number = np.array([names.index(name) for name in coarse])
+    return Labels(np.where(fine.values >= 0, number[fine.values], -1), names)
 
 
 def _folders(source: dict[str, Any], paths: list[str]) -> Labels:

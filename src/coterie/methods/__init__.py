@@ -10,10 +10,12 @@ from coterie.errors import InputError
 
 METHODS = {
     "scan": "coterie.methods.scan",
+    "spice": "coterie.methods.spice",
     "kmeans": "coterie.methods.baselines",
 }
 SUMMARIES = {
     "scan": "neighbours share a cluster, then confident images teach the network (Van Gansbeke et al. 2020)",
+    "spice": "prototypes label the images near them, then reliable ones teach the network (Niu et al. 2022)",
     "kmeans": "k-means on pixels, or on an encoder's features: the baseline everyone must beat",
 }
 

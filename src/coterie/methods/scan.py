@@ -25,7 +25,7 @@ from coterie.heads import Heads
 from coterie.images import Images
 from coterie.losses import confident_cross_entropy, distribution_entropy, scan_loss
 from coterie.methods import pretext
-from coterie.methods.fitted import Fitted
+from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
 from coterie.neighbours import nearest
 from coterie.pseudo_labels import confident
@@ -36,7 +36,6 @@ from coterie.teacher import follow, teacher_of
 
 TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
-TOLERANCE = 0.03  # agreement with the pretext's neighbours that self-labelling may cost: those neighbours are not all right either
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Config(PretextConfig):
     cluster_epochs: int = 20
     cluster_steps: int = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: int = 1000
-    cluster_rate: float = 2e-2  # peak, Adam, cosine; the encoder is frozen
+    cluster_rate: float = 5e-3  # peak, Adam, cosine; the encoder is frozen
     network_epochs: int = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
     network_batch: int = 128
     network_rate: float = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
@@ -198,9 +197,8 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     """Stage 4: a teacher, the running average of the student, labels the clean image where it is confident; the student learns that
     label on a strongly augmented view. Returns the teacher, or the stage before when the neighbours agree clearly less with it.
     """
-    student = nn.Sequential(clustered.encoder, run.new("head", copy.deepcopy, unwrap(clustered.head)))
+    student = nn.Sequential(*(run.new("student", copy.deepcopy, unwrap(part)) for part in (clustered.encoder, clustered.head)))
     teacher = teacher_of(student)
-    start = copy.deepcopy(teacher.state_dict())
     optimizer = Adam(student.parameters())
     strong = augment.strong(config.augment)
     batch_size = min(config.selflabel_batch, len(images))
@@ -250,10 +248,4 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
 
     encoder, head = teacher.children()
     labelled = Fitted.from_parts(encoder, head, run.once("features-labelled", features, encoder, images, run))
-    after = agreement(labelled.p_NK.argmax(1), neighbours_NK)
-    if after >= before - TOLERANCE:
-        run.note(f"neighbours agree (1 = always, 0 = by chance): {before:.3f} before self-labelling, {after:.3f} after")
-        return labelled
-    run.note(f"self-labelling is undone: neighbours agreed {before:.3f} before it and {after:.3f} after (1 = always, 0 = by chance)")
-    teacher.load_state_dict(start)
-    return Fitted(encoder, head, clustered.features_ND, clustered.p_NK)
+    return unless_worse(labelled, clustered, neighbours_NK, "self-labelling", run)

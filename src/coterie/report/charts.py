@@ -20,12 +20,16 @@ MAP_WIDTH, MAP_MARGIN = 1000.0, 24.0
 MOST_POINTS = 400  # of one curve; more cannot be seen
 PANELS = {  # what a curve is called, whether it is a share, and how it reads
     "loss": ("Loss", False, "lower is better, within a stage"),
+    "labelled": ("Loss of reliable images", False, "how well a weak view gets its image’s label; lower is better"),
+    "unlabelled": ("Loss of all images", False, "strong views against what the weak ones are sure of; may rise while more of them are"),
     "confident": ("Confident", True, "share of images above the method's threshold"),
     "changed": ("Changed cluster", True, "share of images since the epoch before; settles near 0"),
     "entropy": ("Evenness of sizes", False, "entropy in nats; the dashed line is perfectly even"),
+    "agreement": ("Neighbours agree", False, "an image and those most like it share a cluster; 1 always, 0 as often as by chance"),
     "score": ("Label-free score", False, "what the run itself goes by; no labels in it"),
 }
 REST = {
+    "loss": "Loss, the sum",
     "empty": "Empty clusters",
     "images_per_second": "Images per second",
     "seconds": "Seconds per epoch",
@@ -104,16 +108,21 @@ def panels(
 ) -> tuple[list[Panel], list[Panel]]:
     """The charts of one stage that everybody should see, and the others. accuracies: (epoch, accuracy) where labels were evaluated;
     before: accuracy of what the stage began with, if known."""
-    drawn = ("score",) if stage.scores else ()  # beside each other in a chart of their own
+    drawn = {"score"} if stage.scores else set()  # beside each other in a chart of their own
+    later = {"loss"} if {"labelled", "unlabelled"} <= stage.curves.keys() else set()  # its two parts say more
     main = [
-        _panel(stage.curves[key], *PANELS[key], even=_even(key, n_clusters)) for key in PANELS if key in stage.curves and key not in drawn
+        _panel(stage.curves[key], *PANELS[key], even=_even(key, n_clusters))
+        for key in PANELS
+        if key in stage.curves and key not in drawn | later
     ]
     if accuracies:
         note = "against the true labels, which the run never saw" + (
             "; dashed: where the stage before left off" if before is not None else ""
         )
         main.append(_panel(accuracies, "Accuracy", False, note, before, accuracy))
-    rest = [_panel(points, REST.get(key, key), False, "", None) for key, points in stage.curves.items() if key not in PANELS]
+    rest = [
+        _panel(points, REST.get(key, key), False, "", None) for key, points in stage.curves.items() if key not in PANELS or key in later
+    ]
     return main, rest
 
 
@@ -134,10 +143,33 @@ def draw_lines(title: str, note: str, rows: list[tuple[int, list[float]]], spots
     )
 
 
+class Dots(NamedTuple):
+    """The images of a cluster on a small map; path: an SVG path whose round ends are the dots."""
+
+    cluster: int
+    path: str
+
+
+def draw_dots(xy_M2: np.ndarray, labels_M: np.ndarray) -> list[Dots]:
+    """Points of a map by cluster, in whole units: many points take few bytes."""
+    places_M2 = _places(xy_M2).round().astype(int)
+    groups = ((cluster, places_M2[labels_M == cluster].tolist()) for cluster in np.unique(labels_M).tolist())
+    return [Dots(cluster, "".join(f"M{x} {y}h0" for x, y in points)) for cluster, points in groups]
+
+
+def map_height(xy_M2: np.ndarray) -> float:
+    """Of a drawing of this map."""
+    tallest = float(xy_M2[:, 1].max()) if len(xy_M2) else 0.0
+    return round(max(0.3, tallest) * (MAP_WIDTH - 2 * MAP_MARGIN) + 2 * MAP_MARGIN, 1)
+
+
+def _places(xy_M2: np.ndarray) -> np.ndarray:
+    return xy_M2 * (MAP_WIDTH - 2 * MAP_MARGIN) + MAP_MARGIN
+
+
 def draw_map(found: Map, assigned: Assigned) -> MapDrawing:
     """Clusters in order, within each by id."""
-    span = MAP_WIDTH - 2 * MAP_MARGIN
-    xy = found.xy * span + MAP_MARGIN
+    xy = _places(found.xy)
     labels_M = assigned.labels_N[found.ids]
     groups, labels = [], []
     for cluster in np.unique(labels_M).tolist():
@@ -147,10 +179,9 @@ def draw_map(found: Map, assigned: Assigned) -> MapDrawing:
         if cluster >= 0:
             x, y = np.median(xy[rows], axis=0).tolist()
             labels.append((cluster, round(x, 1), round(y, 1)))
-    tallest = float(found.xy[:, 1].max()) if len(xy) else 0.0
     radius = min(9.0, max(3.0, 190 / math.sqrt(max(1, len(xy)))))
     label_size = 26.0 * min(1.0, max(0.5, math.sqrt(30 / max(1, len(labels)))))
-    return MapDrawing(round(max(0.3, tallest) * span + 2 * MAP_MARGIN, 1), round(radius, 1), round(label_size, 1), groups, labels)
+    return MapDrawing(map_height(found.xy), round(radius, 1), round(label_size, 1), groups, labels)
 
 
 def _even(key: str, n_clusters: int) -> float | None:

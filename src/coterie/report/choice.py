@@ -15,6 +15,8 @@ BORDERLINE = 0.8  # a margin above this is no doubt worth showing
 SURE = 10  # most confident images among which a prototype is sought (10 in SCAN)
 EXAMPLES = 10  # clusters of which two pictures are shown with their neighbours
 NEIGHBOURS = 6  # of each: one row of half a page
+CENTRAL = 3  # pictures nearest to a cluster's centroid (SPICE, fig. 5a)
+ATTENDED = 60  # pictures at most whose attention map is kept
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,35 @@ def examples(chosen: Chosen, labels_N: np.ndarray, features_ND: np.ndarray) -> l
     return [example for example in found if example.nearest]
 
 
+def central(chosen: Chosen, labels_N: np.ndarray, features_ND: np.ndarray) -> dict[int, list[int]]:
+    """Of each cluster the 3 images nearest to its centroid among those of `chosen`, the nearest first.
+
+    The centroid is the mean feature of the whole cluster, nearness the cosine; ties go to the smaller id.
+    """
+    found = {}
+    for cluster, picks in chosen.clusters.items():
+        ids = np.sort(np.asarray(picks.ids, np.int64))
+        centroid_D = _kept(features_ND[labels_N == cluster]).mean(0)
+        found[cluster] = ids[np.argsort(-(_kept(features_ND[ids]) @ centroid_D), kind="stable")][:CENTRAL].tolist()
+    return found
+
+
+def attended(central: dict[int, list[int]], labels_N: np.ndarray) -> list[int]:
+    """The central images whose attention maps are worth their room, ascending: 60 at most, as many of each cluster, of the largest ones."""
+    each = max(1, min(CENTRAL, ATTENDED // max(1, len(central))))
+    sizes = {cluster: int((labels_N == cluster).sum()) for cluster in central}
+    largest = sorted(central, key=lambda cluster: (-sizes[cluster], cluster))[: ATTENDED // each]
+    return sorted(i for cluster in largest for i in central[cluster][:each])
+
+
+def _kept(features_MD: np.ndarray) -> np.ndarray:
+    """Features as they are kept on the disk, so that fit and report agree."""
+    return features_MD.astype(np.float16).astype(np.float32)
+
+
 def _pick(cluster: int, ids: np.ndarray, p_MK: np.ndarray, features_MD: np.ndarray, allowed_M: np.ndarray, count: int) -> Picks:
     n_prototypes, n_borderline, n_outliers, n_handful = _shares(count)
-    features_MD = features_MD.astype(np.float16).astype(np.float32)  # as they are kept on the disk, so that fit and report agree
+    features_MD = _kept(features_MD)
     closeness_M = features_MD @ features_MD.mean(0)  # rows are units, so this orders them as the cosine does
     confidence_M, margin_M = _confidence(p_MK)
     free_M = allowed_M.copy()

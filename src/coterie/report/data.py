@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 from coterie.errors import InputError
 from coterie.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
-from coterie.report.choice import Chosen, Example, Picks, choose, examples
+from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
-from coterie.report.thumbnails import Picture, unpack
+from coterie.report.thumbnails import Picture, unpack, unpack_maps
 
 __all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
@@ -69,7 +70,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything the page needs. config and environment are the run's own files; quality is None before evaluate."""
+    """Everything the page needs. config and environment are the run's own files; quality is None before evaluate.
+
+    central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
+    reliable_N: bool (N,), or None where the method selects none.
+    """
 
     config: dict[str, Any]
     environment: dict[str, Any]
@@ -78,8 +83,11 @@ class ReportData:
     clusters: list[Cluster]
     chosen: Chosen
     examples: list[Example]
+    central: dict[int, list[int]]
     pictures: dict[int, Picture]
+    attention: dict[int, np.ndarray]
     map: Map
+    reliable_N: np.ndarray | None
     stages: list[Stage]
     problems: list[tuple[str, str]]
 
@@ -99,7 +107,7 @@ def read(run: Path) -> ReportData:
     if features_ND.ndim != 2 or len(features_ND) != len(p_NK):
         raise InputError(f"{run / 'features.safetensors'} is damaged: {features_ND.shape} features for {len(p_NK)} images")
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
-    pictures = _checked(run / "pictures.safetensors", lambda: unpack(tensors))
+    pictures, attention = _checked(run / "pictures.safetensors", lambda: (unpack(tensors), unpack_maps(tensors)))
     if pictures and not (min(pictures) >= 0 and max(pictures) < len(p_NK)):
         raise InputError(f"{run / 'pictures.safetensors'} is damaged: it shows images that are not in the run")
     shown = np.asarray(sorted(pictures), np.int64)
@@ -112,8 +120,11 @@ def read(run: Path) -> ReportData:
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
         examples=examples(chosen, assigned.labels_N, features_ND),
+        central=central(chosen, assigned.labels_N, features_ND),
         pictures=pictures,
+        attention=attention,
         map=read_map(run, features_ND, shown),
+        reliable_N=_reliable(run / "trace.safetensors", len(p_NK)),
         stages=_stages(history, environment.get("stages") or {}),
         problems=problems,
     )
@@ -135,6 +146,20 @@ def _assigned(path: Path) -> tuple[Assigned, np.ndarray]:
     second_N = others_NK.argmax(1) if k else np.full(n, -1)
     second_confidence_N = others_NK.max(1, initial=0)
     return Assigned(table["path"].to_pylist(), labels_N, confidence_N, second_N, second_confidence_N), p_NK
+
+
+def _reliable(path: Path, n: int) -> np.ndarray | None:
+    """The tensor `reliable`, uint8 (N,), of trace.safetensors; older runs and other methods have none."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:  # all the assignments in it are not wanted here
+            found_N = file.get_tensor("reliable") if "reliable" in file.keys() else None  # noqa: SIM118 (it is no dict)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} is damaged or cannot be read: {error}") from None
+    if found_N is not None and found_N.shape != (n,):
+        raise InputError(f"{path} is damaged: reliable has the shape {found_N.shape} for {n} images")
+    return None if found_N is None else found_N > 0
 
 
 def _clusters(assigned: Assigned, chosen: Chosen, k: int) -> list[Cluster]:

@@ -9,12 +9,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from coterie.errors import InputError
 from coterie.files import write_atomically
-from coterie.report import wording
+from coterie.report import reliable, wording
 from coterie.report.charts import MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
-from coterie.report.thumbnails import Picture
+from coterie.report.thumbnails import Picture, overlay
 from coterie.report.wording import Veil
 
 METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
@@ -87,8 +87,11 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         warnings=data.environment.get("health") or [],
         groups=lambda cluster: _groups(data, cluster, veil),
         compact=len(data.clusters) > MOST_COVERS,
-        cover=lambda cluster: _cover(data, cluster, veil),
+        covers=lambda cluster: _covers(data, cluster, veil),
+        attention=_attention(data, veil),
+        places=next((map_hw.shape[::-1] for map_hw in data.attention.values()), (0, 0)),
         map=drawing,
+        reliable=None if data.reliable_N is None else reliable.compare(data.reliable_N, data.assigned.labels_N, data.map),
         map_names=_map_names(drawing, data, veil),
         marked=any(cluster.picks.prototype is not None for cluster in data.clusters),
         examples=examples,
@@ -126,10 +129,21 @@ def _groups(data: ReportData, cluster: Cluster, veil: Veil) -> list[tuple[str, s
     return [(key, title, note, [_shown(data, i, veil) for i in ids]) for key, title, note in GROUPS if (ids := getattr(cluster.picks, key))]
 
 
-def _cover(data: ReportData, cluster: Cluster, veil: Veil) -> Shown | None:
-    if len(data.clusters) > MOST_COVERS or not cluster.picks.prototypes:
-        return None
-    return _shown(data, cluster.picks.prototypes[0], veil)
+def _covers(data: ReportData, cluster: Cluster, veil: Veil) -> tuple[Shown | None, list[int]]:
+    """The picture nearest to the centroid, and the ids of the next ones, which are shown again from further down."""
+    ids = data.central.get(cluster.number)
+    if len(data.clusters) > MOST_COVERS or not ids:
+        return None, []
+    return _shown(data, ids[0], veil), ids[1:]
+
+
+def _attention(data: ReportData, veil: Veil) -> list[tuple[int, list[tuple[Shown, Picture]]]]:
+    """By cluster, its central pictures that have a map, and the map."""
+    rows = (
+        (cluster, [(_shown(data, i, veil), overlay(data.attention[i])) for i in ids if i in data.attention])
+        for cluster, ids in data.central.items()
+    )
+    return [(cluster, row) for cluster, row in rows if row]
 
 
 def _examples(data: ReportData, veil: Veil) -> list[Likes]:

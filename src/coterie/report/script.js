@@ -25,13 +25,12 @@
   });
   map.addEventListener("pointerleave", () => { peek.hidden = true; highlight(null); });
 
-  // Neighbours are pictures of this page shown a second time, so that their bytes are in it once.
+  // Some pictures of this page are shown again, so that their bytes are in it once.
   all("[data-copy]").forEach((figure) => {
     const image = imageOf(figure.dataset.copy);
     if (image) figure.prepend(image.cloneNode());
   });
-  const neighbours = one("#neighbours");
-  if (neighbours) neighbours.hidden = false;
+  all("#neighbours, #attention").forEach((section) => { section.hidden = false; });
 
   // The filter: by cluster, by confidence, by name.
   const form = one("#filter"), sections = all("[data-section]"), { cluster, confidence, text } = form.elements;

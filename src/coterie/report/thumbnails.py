@@ -1,6 +1,7 @@
-"""Small encoded pictures, packed into the tensors of pictures.safetensors and out again.
+"""Small encoded pictures, packed into the tensors of pictures.safetensors and out again, and the attention maps of some of them.
 
-M pictures. Every picture is encoded from bare pixels, so no metadata of the original (place, camera, author) gets in.
+M pictures, P maps of h x w places. Every picture is encoded from bare pixels, so no metadata of the original (place, camera, author)
+gets in.
 """
 
 import io
@@ -14,6 +15,8 @@ BUDGET = 2_700_000  # bytes of all pictures together; base64 makes it 3.6 MB, wh
 TINY = 32  # pixels of the longer side up to which a picture is kept without loss and shown with visible pixels
 LADDER = ((192, 80), (176, 76), (160, 74), (144, 70), (128, 66), (112, 60), (96, 52), (80, 44), (64, 36))  # longest side, WebP quality
 PROBE = 48  # pictures that are encoded to guess which rung fits
+OVERLAY = 32  # pixels on a side of a map laid over a picture; the browser draws it larger, and soft
+HEAT, OPAQUE = (255, 84, 0), 0.72  # its colour, and the most that it hides
 KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"RIFF", "image/webp"))
 
 
@@ -59,6 +62,31 @@ def unpack(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:
     if len(offset) != len(ids) + 1 or offset[0] != 0 or offset[-1] != len(data) or np.any(np.diff(offset) <= 0):
         raise ValueError("offsets and bytes do not fit together")
     return {int(i): _picture(data[start:end]) for i, start, end in zip(ids, offset[:-1].tolist(), offset[1:].tolist())}
+
+
+def pack_maps(ids: Sequence[int], maps_Phw: np.ndarray) -> dict[str, np.ndarray]:
+    """Attention maps, uint8 (P, h, w) of 0 (least like the centroid) to 255 (most), as `attention`, and `attention_id` int64 (P,)."""
+    return {"attention_id": np.asarray(ids, np.int64), "attention": maps_Phw}
+
+
+def unpack_maps(tensors: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """The maps, uint8 (h, w), by id; none where a run keeps none. ValueError when the tensors do not fit together."""
+    if "attention" not in tensors:
+        return {}
+    ids, maps_Phw = tensors.get("attention_id", np.zeros(0)), tensors["attention"]
+    if maps_Phw.ndim != 3 or maps_Phw.dtype != np.uint8 or 0 in maps_Phw.shape[1:] or ids.shape != maps_Phw.shape[:1]:
+        raise ValueError("attention maps and their ids do not fit together")
+    return dict(zip(ids.tolist(), maps_Phw))
+
+
+def overlay(map_hw: np.ndarray) -> Picture:
+    """A map to lay over its picture: clear where it is 0, the heat colour where it is 255, with soft changes between the places."""
+    strength = Image.fromarray(map_hw).resize((OVERLAY, OVERLAY), Image.Resampling.BILINEAR)
+    image = Image.new("RGBA", strength.size, (*HEAT, 0))
+    image.putalpha(strength.point(lambda value: round(value * OPAQUE)))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return Picture(file.getvalue(), "image/png", OVERLAY, OVERLAY)
 
 
 def _fit(arrays: list[np.ndarray], budget: int) -> list[bytes]:

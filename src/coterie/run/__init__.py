@@ -242,12 +242,17 @@ class Run:
     def trace(self, labels_HN: Tensor) -> None:
         """Keeps the assignments of the epoch under way (at most 40 of a stage, evenly spread, the last one always)."""
         stride = max(1, -(-(self._total - 1) // (MAX_TRACED - 1)))
-        if (self._epoch % stride == 0 or self._epoch + 1 == self._total) and self.rank == 0:
-            small = torch.uint8 if labels_HN.max() < 256 else torch.int32
-            checkpoint.save(self.folder / "work" / "trace" / f"{self._stage}-{self._epoch:05d}.safetensors", labels_HN.to(small))
+        if self._epoch % stride == 0 or self._epoch + 1 == self._total:
+            self.keep(f"{self._stage}-{self._epoch:05d}", labels_HN)
+
+    def keep(self, name: str, whole_N: Tensor) -> None:
+        """Keeps a small whole number for each image, such as whether it is reliable, for the report."""
+        if self.rank == 0:
+            small = torch.uint8 if whole_N.max() < 256 else torch.int32
+            checkpoint.save(self.folder / "work" / "trace" / f"{name}.safetensors", whole_N.to(small))
 
     def traces(self) -> dict[str, Tensor]:
-        """What `trace` kept: "stage-epoch" -> (H, N)."""
+        """What `trace` and `keep` kept: "stage-epoch" -> (H, N), or the name."""
         kept = sorted((self.folder / "work" / "trace").glob("*.safetensors"))
         return {path.stem: checkpoint.load(path) for path in kept}
 

@@ -1,0 +1,260 @@
+"""SPICE: Semantic Pseudo-Labeling for Image Clustering (Niu, Shan, Wang, IEEE TIP 2022), algorithms 1 and 2.
+
+    1. pretext        train an encoder to tell images apart                                 (MoCo v2 in the paper; any serves)
+    2. prototypes     heads on the frozen encoder; for batches of images:
+                      E  the images a head is most sure of give each cluster a prototype; the images nearest to it get its label
+                      M  the head learns these labels from strong views, through a double softmax
+    3. joint          images whose neighbours agree on their label are reliable; encoder and head learn from them as labelled
+                      images, and from all images as unlabelled ones (FixMatch)
+
+What is chosen (head, epoch, reliable images, which stage to return) is chosen without labels. docs/methods/spice.md lists every
+difference from the published code. Shapes: N images, B batch, D feature, H heads, K clusters, M pseudo-labelled pairs.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam
+
+from coterie import augment
+from coterie.augment import Augment
+from coterie.diagnose import agreement, vital_signs
+from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
+from coterie.errors import InputError
+from coterie.heads import MlpHeads
+from coterie.images import Images
+from coterie.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch
+from coterie.methods import pretext
+from coterie.methods.fitted import Fitted, unless_worse
+from coterie.methods.pretext import PretextConfig
+from coterie.neighbours import nearest
+from coterie.pseudo_labels import prototype, prototype_losses, reliable
+from coterie.run import Run
+from coterie.run.devices import unwrap
+from coterie.schedule import cosine, fixmatch_cosine, set_rate
+from coterie.teacher import follow, teacher_of
+
+CHUNK = 512  # views that pass the frozen encoder at once
+NEIGHBOURS = 20  # whose agreement says whether the joint stage made things worse
+
+
+@dataclass(frozen=True)
+class Config(PretextConfig):
+    """Settings of SPICE. Numbers without a source were found on digits and Fashion-MNIST (benchmarks/results)."""
+
+    n_heads: int = 10  # SPICE sec. IV-B
+    head_epochs: int = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
+    head_steps: int = 4  # least batches an epoch; small sets are gone through several times
+    head_batch: int = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
+    head_repeats: int = 8  # times the pseudo-labels of a batch are learned, as in the published code
+    head_part: int = 128  # pseudo-labels an update, as in the published code
+    head_rate: float = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
+    core_share: float = 0.5  # of a cluster's share of the batch, whose mean is the prototype; as in the published code
+    overlap: bool = True  # an image may get several labels, or none (sec. IV-F2)
+    label_view: str = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
+    train_view: str = "strong"  # of what they are learned
+    double_softmax: bool = True  # eq. 5; else the plain cross-entropy
+    temperature: float = 1.0  # of the plain cross-entropy (the paper's best: 0.2)
+    entropy_above: int = 100  # with more clusters than this, heads are also asked to use all of them (sec. IV-F2: Tiny-ImageNet's 200)
+    entropy_weight: float = 1.0
+    train_encoder: bool = False  # the ablation Joint-SH / Joint-MH: the encoder learns in stage 2 too
+    encoder_rate: float = 1e-4  # then
+    select_reliable: bool = True  # else every image counts as labelled
+    reliable_neighbors: int = 100  # with the image itself (sec. IV-B); never more than half an even share of the images
+    reliable_ratio: float = 0.95  # of them share the label (sec. IV-B)
+    reliable_bar: float = 0.0  # and the probability is above this (the published code: 0.99)
+    reliable_balance: bool = False  # the published code cuts every cluster to the smallest one's count
+    joint_init: str = "network"  # the encoder and head of stage 2; or random, as in the published code
+    joint_encoder: str = ""  # another encoder for joint_init=random; empty: the same
+    joint_epochs: int = 30  # 0: stop after stage 2 (the paper's SPICE-self)
+    joint_batch: int = 64  # labelled images an update (FixMatch)
+    joint_ratio: int = 7  # unlabelled images for each of them (FixMatch)
+    joint_rate: float = 0.03  # FixMatch: SGD, Nesterov momentum 0.9, cosine of 7/16 of a turn
+    joint_decay: float = 5e-4  # weight decay, not of batch norm (FixMatch)
+    threshold: float = 0.95  # of the weak view, to teach the strong one (sec. IV-B)
+    average_epochs: float = 2.0  # memory of the running average that is returned (FixMatch: 1,000 updates)
+
+
+def fit(images: Images, config: Config, run: Run) -> Fitted:
+    encoder = pretext.train(images, config, run)
+    z_ND = run.once("features", features, encoder, images, run)
+    head = learn_prototypes(encoder, z_ND, images, config, run)
+    if config.train_encoder:
+        z_ND = run.once("features-prototypes", features, encoder, images, run)
+    clustered = Fitted.from_parts(encoder, head, z_ND)
+    if not config.joint_epochs or config.encoder == PRECOMPUTED:
+        return clustered
+    labels_N = trust(clustered, config, run)
+    return learn_together(clustered, labels_N, images, config, run) if (labels_N >= 0).any() else clustered
+
+
+def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
+    """Stage 2: H heads at once, each with its own pseudo-labels; the head and epoch of lowest loss over the whole set is returned."""
+    n, k = len(images), config.n_clusters
+    heads: MlpHeads = run.new("heads", MlpHeads, z_ND.shape[1], k, config.n_heads)  # type: ignore[assignment]
+    heads.standardise(z_ND)
+    best, best_encoder = heads.select(0), copy.deepcopy(unwrap(encoder)) if config.train_encoder else nn.Identity()
+    optimizers = [Adam(heads.parameters())] + ([Adam(encoder.parameters())] if config.train_encoder else [])
+    chosen = {"score": float("inf"), "epoch": 0, "head": 0}
+    label_view, train_view = (view_of(name, config) for name in (config.label_view, config.train_view))
+    batch_size = min(config.head_batch, n // run.world)
+    passes = max(1, -(-config.head_steps * batch_size // (n // run.world)))  # through the set in an epoch
+    entropy_weight = config.entropy_weight if k > config.entropy_above else 0.0
+
+    state: dict[str, Any] = {"heads": heads, "best": best, "chosen": chosen, "best_encoder": best_encoder}
+    state |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(optimizers)} | ({"encoder": encoder} if config.train_encoder else {})
+    for epoch in run.epochs("prototypes", config.head_epochs, share=0.3, **state):
+        rng, total_H, count = run.rng("prototypes", epoch, run.rank), torch.zeros(config.n_heads, device=z_ND.device), 0
+        for turn in range(passes):
+            order = run.rng("prototypes-order", epoch, turn)
+            for batch in run.batches(images, batch_size, order, drop_last=True):
+                for optimizer, peak in zip(optimizers, (config.head_rate, config.encoder_rate)):
+                    set_rate(optimizer, cosine(run.done(epoch + turn / passes, config.head_epochs), peak))
+                x_B3HW = batch.pixels_B3HW
+                p_HBK = probabilities(encoder, heads, label_view(x_B3HW, rng), run)
+                index_HM, labels_HM = prototype(z_ND[batch.index_B.to(z_ND.device)], p_HBK, config.core_share, config.overlap)
+                view_B3HW = train_view(x_B3HW, rng)
+                view_BD = None if config.train_encoder else encoded(encoder, view_B3HW, run)
+                for _ in range(config.head_repeats):
+                    for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
+                        rows_Hm = index_HM[:, part]
+                        if view_BD is None:
+                            with run.autocast():
+                                z_HmD = encoder.train()(view_B3HW[rows_Hm.flatten()]).float().unflatten(0, rows_Hm.shape)
+                        else:
+                            z_HmD = view_BD[rows_Hm]
+                        loss_H = pair_loss(heads(z_HmD), labels_HM[:, part], entropy_weight, config)
+                        run.step(loss_H.sum(), *optimizers)
+                        total_H, count = total_H + loss_H.detach(), count + 1
+        judged_ND = features(encoder, images, run) if config.train_encoder else z_ND
+        with torch.no_grad():
+            p_HNK = heads(judged_ND).softmax(-1)
+        score_H = prototype_losses(judged_ND, p_HNK, config.core_share)
+        head = int(score_H.argmin())
+        if float(score_H[head]) < chosen["score"]:
+            chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
+            best.load_state_dict(heads.select(head).state_dict())
+            if config.train_encoder:
+                best_encoder.load_state_dict(unwrap(encoder).state_dict())
+        run.trace(p_HNK.argmax(-1).cpu())
+        scores = [round(s, 4) for s in score_H.tolist()]
+        run.log(loss=total_H.mean() / count, scores=scores, score=chosen["score"], head=chosen["head"], **vital_signs(p_HNK[head]))
+    if config.train_encoder:
+        unwrap(encoder).load_state_dict(best_encoder.state_dict())
+    return best
+
+
+def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
+    """Reliable pseudo-labels of the whole set, (N,) int64, -1 where an image's neighbours do not agree."""
+    if not config.select_reliable:
+        return clustered.p_NK.argmax(1)
+    n, k = clustered.p_NK.shape
+    count = max(1, min(config.reliable_neighbors, n // (2 * k)))
+    bar, rng = config.reliable_bar or None, run.rng("reliable")
+    found_N = reliable(clustered.features_ND, clustered.p_NK, count, config.reliable_ratio, bar, config.reliable_balance, rng)
+    run.keep("reliable", found_N >= 0)
+    sizes = torch.bincount(found_N[found_N >= 0], minlength=config.n_clusters)
+    none = [str(cluster) for cluster in (sizes == 0).nonzero().flatten().tolist()]
+    run.note(f"{int(sizes.sum()):,} of {len(found_N):,} images are reliable: {count} neighbours, {config.reliable_ratio:.0%} agree")
+    if len(none) == config.n_clusters:
+        run.warn("no image is reliable, so the joint stage was left out; try fewer --set reliable_neighbors or a lower reliable_ratio")
+    elif none:
+        run.warn(f"no image of cluster {', '.join(none)} is reliable: it may vanish in the joint stage; try fewer --clusters")
+    return found_N
+
+
+def learn_together(clustered: Fitted, labels_N: Tensor, images: Images, config: Config, run: Run) -> Fitted:
+    """Stage 3, FixMatch: reliable images teach their labels, and all images agree with themselves. Returns the running average of
+    encoder and head, or stage 2 when the neighbours agree clearly less with it.
+    """
+    encoder, head = start_of_joint(clustered, config, run)
+    student = nn.Sequential(encoder, head)
+    teacher = teacher_of(student)
+    weights = [w for w in student.parameters() if w.ndim > 1], [w for w in student.parameters() if w.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights[0], "weight_decay": config.joint_decay}, {"params": weights[1]}]
+    optimizer = SGD(groups, lr=config.joint_rate, momentum=0.9, nesterov=True)
+    weak, strong = augment.fixmatch_weak(config.augment), augment.fixmatch_strong(config.augment)
+    known = (labels_N >= 0).nonzero().flatten().cpu()
+    labels_N, placed = labels_N.clone(), run.place(images)
+    batch_size = min(config.joint_batch * config.joint_ratio, len(images) // run.world)
+    steps = len(images) // run.world // batch_size
+    decay = 1 - 1 / (1 + config.average_epochs * steps)
+    neighbours_NK = run.once("neighbours", nearest, clustered.features_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
+
+    for epoch in run.epochs("joint", config.joint_epochs, student=student, teacher=teacher, optimizer=optimizer):
+        student.train()
+        rng, order = run.rng("joint", epoch, run.rank), run.rng("joint-order", epoch)
+        total, sure = torch.zeros(2, device=labels_N.device), torch.zeros((), device=labels_N.device)
+        for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):
+            set_rate(optimizer, fixmatch_cosine(run.done(epoch + step / steps, config.joint_epochs), config.joint_rate))
+            labelled = placed.batch(known[torch.randint(len(known), (config.joint_batch,), generator=rng)])
+            x_B3HW = batch.pixels_B3HW
+            views = weak(labelled.pixels_B3HW, rng), weak(x_B3HW, rng), strong(x_B3HW, rng)
+            with run.autocast():
+                logits_BK = student(torch.cat(views))[0]
+            taught_BK, weak_BK, strong_BK = logits_BK.split([len(view) for view in views])
+            supervised = cross_entropy(taught_BK, labels_N[labelled.index_B.to(labels_N.device)])
+            unsupervised, kept = fixmatch(weak_BK, strong_BK, config.threshold)
+            run.step(supervised + unsupervised, optimizer)
+            follow(teacher, student, decay)
+            total, sure = total + torch.stack([supervised, unsupervised]).detach(), sure + kept
+        done = Fitted.from_parts(*parts(teacher), features(parts(teacher)[0], images, run))
+        agreed = agreement(done.p_NK.argmax(1), neighbours_NK)
+        run.trace(done.p_NK.argmax(1)[None].cpu())
+        losses = {"loss": total.sum() / (step + 1), "labelled": total[0] / (step + 1), "unlabelled": total[1] / (step + 1)}
+        run.log(**losses, confident=sure / (step + 1), agreement=agreed)
+
+    encoder, head = parts(teacher)
+    joined = Fitted.from_parts(encoder, head, run.once("features-joint", features, encoder, images, run))
+    return unless_worse(joined, clustered, neighbours_NK, "the joint stage", run)
+
+
+def start_of_joint(clustered: Fitted, config: Config, run: Run) -> tuple[nn.Module, nn.Module]:
+    """The network of stage 2, or a new one."""
+    if config.joint_init == "network" and not config.joint_encoder:
+        return run.new("joint-encoder", copy.deepcopy, unwrap(clustered.encoder)), run.new("joint-head", copy.deepcopy, clustered.head)
+    if config.joint_init != "random":
+        raise InputError(f"joint_init={config.joint_init}: network or random is wanted, and random with a joint_encoder")
+    old = unwrap(clustered.encoder)
+    encoder = run.new("joint-encoder", build, EncoderSpec(config.joint_encoder or config.encoder, config.image_size))
+    unwrap(encoder).standardise(old.mean, old.deviation)  # type: ignore[operator]
+    return encoder, run.new("joint-head", MlpHeads, unwrap(encoder).n_features, config.n_clusters)
+
+
+def pair_loss(logits_HMK: Tensor, labels_HM: Tensor, entropy_weight: float, config: Config) -> Tensor:
+    """What a head learns from its pseudo-labels, (H,)."""
+    if config.double_softmax:
+        loss_H = double_softmax_cross_entropy(logits_HMK, labels_HM)
+    else:
+        loss_H = cross_entropy(logits_HMK, labels_HM, config.temperature)
+    return loss_H - entropy_weight * distribution_entropy(logits_HMK.softmax(-1).mean(-2)) if entropy_weight else loss_H
+
+
+def view_of(name: str, config: Config) -> Augment:
+    """The augmentation a setting names. InputError for a name that is none."""
+    views = {"weak": augment.fixmatch_weak, "strong": augment.strong, "clean": lambda _: augment.clean}
+    if name not in views:
+        raise InputError(f"label_view and train_view are {', '.join(views)}, not {name!r}")
+    return augment.clean if config.encoder == PRECOMPUTED else views[name](config.augment)
+
+
+@torch.no_grad()
+def encoded(encoder: nn.Module, pixels_B3HW: Tensor, run: Run) -> Tensor:
+    """Features (B, D) float32 of views, the encoder frozen: weights and batch-norm statistics."""
+    encoder.eval()
+    with run.autocast():
+        return torch.cat([encoder(some) for some in pixels_B3HW.split(CHUNK)]).float()
+
+
+@torch.no_grad()
+def probabilities(encoder: nn.Module, heads: nn.Module, pixels_B3HW: Tensor, run: Run) -> Tensor:
+    """(H, B, K) of views."""
+    return heads(encoded(encoder, pixels_B3HW, run)).softmax(-1)
+
+
+def parts(network: nn.Module) -> tuple[nn.Module, nn.Module]:
+    encoder, head = network.children()
+    return encoder, head
