@@ -16,14 +16,16 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from coterie import KMeans, metrics, open_images
 from coterie import load as load_run
 from coterie.errors import InputError
-from coterie.estimators import OF_METHOD, SCAN
+from coterie.estimators import OF_METHOD, SCAN, SPICE
 
 TINY = {
     SCAN: {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 0, "n_heads": 3},
+    SPICE: {"image_size": 16, "pretext_epochs": 4, "head_epochs": 3, "head_steps": 4, "joint_epochs": 0, "n_heads": 6},
     KMeans: {"image_size": 16, "restarts": 2},
 }
 HEADS_ONLY = {
     SCAN: {"cluster_epochs": 1, "cluster_steps": 3, "n_heads": 1, "selflabel_epochs": 0},
+    SPICE: {"head_epochs": 3, "head_steps": 2, "head_repeats": 2, "n_heads": 6},
     KMeans: {"restarts": 1},
 }
 
@@ -32,7 +34,7 @@ def make(kind, n_clusters: int = 4, **more):
     return kind(n_clusters, preset="quick", settings=TINY[kind], device="cpu", precision="fp32", threads=1, **more)
 
 
-@pytest.fixture(scope="module", params=[SCAN, KMeans], ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="module", params=list(TINY), ids=lambda kind: kind.__name__)
 def fitted(request, drawn):
     return make(request.param).fit(drawn(80))
 
@@ -46,7 +48,7 @@ CANNOT_PASS: dict[str, str] = {}  # check -> reason; every one passes at present
     "estimator, check",
     [
         pair
-        for kind in (SCAN, KMeans)
+        for kind in TINY
         for pair in estimator_checks_generator(
             kind(2, encoder="precomputed", settings=HEADS_ONLY[kind], device="cpu", precision="fp32", threads=1),
             mark="xfail",
@@ -62,7 +64,7 @@ def test_scikit_learn(estimator, check):
 
 
 def test_every_estimator_is_checked():
-    assert set(OF_METHOD.values()) == {SCAN, KMeans} == set(TINY)
+    assert set(OF_METHOD.values()) == set(TINY) == set(HEADS_ONLY)
 
 
 # ---- what a fit gives
@@ -98,7 +100,7 @@ def test_scan_finds_the_kinds(drawn):
     assert make(SCAN, random_state=1).fit(drawn()).score(drawn(40, seed=3), np.arange(40) % 4) > 0.7
 
 
-@pytest.mark.parametrize("kind", [SCAN, KMeans])
+@pytest.mark.parametrize("kind", list(TINY))
 def test_true_labels_are_ignored(kind, drawn):
     rng = np.random.default_rng(0)
     results = [make(kind).fit(drawn(40), y).probabilities_ for y in (None, np.arange(40) % 4, rng.permutation(40), ["no label"])]
@@ -106,7 +108,7 @@ def test_true_labels_are_ignored(kind, drawn):
     assert np.array_equal(make(kind).fit_predict(drawn(40), y=np.zeros(40)), results[0].argmax(1))
 
 
-@pytest.mark.parametrize("kind", [SCAN, KMeans])
+@pytest.mark.parametrize("kind", list(TINY))
 def test_random_state(kind, drawn):
     one, same, other = (make(kind, random_state=seed).fit(drawn(40)).probabilities_ for seed in (0, 0, 1))
     assert np.array_equal(one, same)
@@ -141,7 +143,7 @@ def test_any_source_will_do(fitted, drawn, tmp_path):
 # ---- parameters, copies, files
 
 
-@pytest.mark.parametrize("kind", [SCAN, KMeans])
+@pytest.mark.parametrize("kind", list(TINY))
 def test_parameters(kind):
     model = make(kind, random_state=3, time_budget=5.0)
     assert clone(model).get_params() == model.get_params()
@@ -228,7 +230,7 @@ def blobs(n: int = 60, seed: int = 0) -> np.ndarray:
     return np.eye(3, 6)[np.arange(n) % 3] * 5 + rng.normal(size=(n, 6))
 
 
-@pytest.mark.parametrize("kind", [SCAN, KMeans])
+@pytest.mark.parametrize("kind", list(TINY))
 def test_precomputed(kind, tmp_path):
     settings = {"cluster_epochs": 4, "n_heads": 2} if kind is SCAN else {}
     model = kind(3, encoder="precomputed", settings=settings, threads=1).fit(blobs())
