@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from coterie.schedule import cosine, fixmatch_cosine, one_cycle, set_rate
+from coterie.schedule import cosine, fixmatch_cosine, one_cycle, set_rate, trapezoid
 
 STEPS = [i / 200 for i in range(201)]
 
@@ -45,3 +46,17 @@ def test_set_rate_reaches_every_group():
     optimizer = torch.optim.SGD([{"params": weights[:1], "lr": 1.0}, {"params": weights[1:], "lr": 2.0}])
     set_rate(optimizer, 0.3)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("corners", [(2, 5, 8, 12), (0, 0, 4, 9), (0, 10, 10, 10), (3, 3, 3, 3)])
+def test_trapezoid_joins_its_corners_by_straight_lines(corners):
+    start, up, down, end = corners
+    for at in np.linspace(-1, 14, 61):
+        inside = start <= at <= end
+        places, heights = ([start, up, down, end], [0.3, 0.9, 0.9, 0.3])
+        if up == start:
+            places, heights = places[1:], heights[1:]
+        if down == end:
+            places, heights = places[:-1], heights[:-1]
+        wanted = np.interp(at, places, heights) if inside else 0.3
+        assert abs(trapezoid(at, *corners, 0.3, 0.9) - wanted) < 1e-12, at

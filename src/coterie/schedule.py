@@ -22,6 +22,18 @@ def fixmatch_cosine(done: float, peak: float) -> float:
     return peak * math.cos(7 * math.pi / 16 * min(1.0, max(0.0, done)))
 
 
+def trapezoid(at: float, start: float, up: float, down: float, end: float, low: float, high: float) -> float:
+    """`low` outside of start <= at <= end; inside it rises to `high` at `up`, stays until `down`, and falls to `low` at `end`.
+
+    The published SPICE code can let the share of a prototype's core follow it; with up = down = end it is a ramp, high at its end.
+    """
+    if not start <= at <= end:
+        return low
+    if at < up:
+        return low + (high - low) * (at - start) / (up - start)
+    return high if at <= down else high + (low - high) * (at - down) / (end - down)
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Every parameter group of the optimizer learns at `rate` from now on."""
     for group in optimizer.param_groups:

@@ -9,7 +9,6 @@ import pytest
 from .conftest import GOLDEN, absent
 
 WAITING = {  # row -> what will use it; a row leaves this list with the commit that tests it
-    "spice_ratio_schedule": "none of ours: in SPICE's published settings the share of the core stays 0.5",
     "dc_sampler": "DeepCluster",
     "dc_pic": "DeepCluster with power iteration",
     "dc_linear_lr": "the linear protocol",

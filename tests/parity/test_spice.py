@@ -11,7 +11,7 @@ from coterie.encoder import EncoderSpec, build
 from coterie.heads import MlpHeads
 from coterie.losses import cross_entropy, double_softmax_cross_entropy, fixmatch
 from coterie.pseudo_labels import core_means, prototype, prototype_losses, reliable
-from coterie.schedule import fixmatch_cosine
+from coterie.schedule import fixmatch_cosine, trapezoid
 
 
 def close(got, want, rtol=1e-6, atol=1e-6):
@@ -161,3 +161,12 @@ def test_arch_spice(golden, name, net, in_order):
             maps = ours.forward_features(x) if name.endswith("imagenet_feat") else ours.maps(x)
             assert list(maps.shape[1:]) == want["out"]
         assert ours(x).shape == (1, width)
+
+
+def test_spice_ratio_schedule(golden):
+    """Theirs marks a ramp with -1 for up and down; ours has both at its end."""
+    z = golden("spice_ratio_schedule")
+    start, up, down, end, low, high = z["trap_params"]
+    np.testing.assert_allclose([trapezoid(i, start, up, down, end, low, high) for i in range(15)], z["trap"], rtol=0, atol=1e-12)
+    start, _, _, end, low, high = z["ramp_params"]
+    np.testing.assert_allclose([trapezoid(i, start, end, end, end, low, high) for i in range(15)], z["ramp"], rtol=0, atol=1e-12)

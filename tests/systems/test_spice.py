@@ -71,6 +71,7 @@ def test_killed_and_continued_same_bits(drawn, whole, tmp_path, monkeypatch, aft
     "option",
     [
         {"overlap": False},
+        {"core_share": 0.3, "core_share_end": 0.9, "head_epochs": 3},
         {"double_softmax": False},
         {"double_softmax": False, "temperature": 0.2},
         {"entropy_above": 0},

@@ -34,7 +34,7 @@ from coterie.neighbours import nearest
 from coterie.pseudo_labels import prototype, prototype_losses, reliable
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.schedule import cosine, fixmatch_cosine, set_rate
+from coterie.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
 from coterie.teacher import follow, teacher_of
 
 CHUNK = 512  # views that pass the frozen encoder at once
@@ -53,6 +53,7 @@ class Config(PretextConfig):
     head_part: int = 128  # pseudo-labels an update, as in the published code
     head_rate: float = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
     core_share: float = 0.5  # of a cluster's share of the batch, whose mean is the prototype; as in the published code
+    core_share_end: float = 0.0  # the share grows to this by the last epoch; 0: it stays (the published settings leave it at 0.5)
     overlap: bool = True  # an image may get several labels, or none (sec. IV-F2)
     label_view: str = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
     train_view: str = "strong"  # of what they are learned
@@ -107,6 +108,8 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: C
     state: dict[str, Any] = {"heads": heads, "best": best, "chosen": chosen, "best_encoder": best_encoder}
     state |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(optimizers)} | ({"encoder": encoder} if config.train_encoder else {})
     for epoch in run.epochs("prototypes", config.head_epochs, share=0.3, **state):
+        last = config.head_epochs - 1
+        share = trapezoid(epoch, 0, last, last, last, config.core_share, config.core_share_end or config.core_share)
         rng, total_H, count = run.rng("prototypes", epoch, run.rank), torch.zeros(config.n_heads, device=z_ND.device), 0
         for turn in range(passes):
             order = run.rng("prototypes-order", epoch, turn)
@@ -115,7 +118,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: C
                     set_rate(optimizer, cosine(run.done(epoch + turn / passes, config.head_epochs), peak))
                 x_B3HW = batch.pixels_B3HW
                 p_HBK = probabilities(encoder, heads, label_view(x_B3HW, rng), run)
-                index_HM, labels_HM = prototype(z_ND[batch.index_B.to(z_ND.device)], p_HBK, config.core_share, config.overlap)
+                index_HM, labels_HM = prototype(z_ND[batch.index_B.to(z_ND.device)], p_HBK, share, config.overlap)
                 view_B3HW = train_view(x_B3HW, rng)
                 view_BD = None if config.train_encoder else encoded(encoder, view_B3HW, run)
                 for _ in range(config.head_repeats):
