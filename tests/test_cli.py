@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coterie import cli
+from coterie import cli, door
 from coterie.files import read_json, read_table
 
 FAST = ["--preset", "quick", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -160,7 +160,7 @@ def test_a_defect_of_ours_is_no_user_error(coterie, monkeypatch, finished):
         cli.main()
 
 
-@pytest.mark.parametrize("what, status, word", [(KeyboardInterrupt(), 130, "interrupted"), (cli.Terminated(), 143, "terminated")])
+@pytest.mark.parametrize("what, status, word", [(KeyboardInterrupt(), 130, "interrupted"), (door.Terminated(), 143, "terminated")])
 def test_an_interruption_has_its_status_and_no_traceback(coterie, monkeypatch, source, tmp_path, what, status, word):
     from coterie.run import Run
 

@@ -4,11 +4,8 @@ Results go to stdout (with --json one JSON object and nothing else), progress an
 Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted, 143 terminated, with the state kept.
 """
 
-import errno
 import json
-import os
 import re
-import signal
 import sys
 import time
 from pathlib import Path
@@ -16,9 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from coterie.door import enter, printable
 from coterie.errors import InputError
-
-_UsageError: Any = typer.BadParameter.__mro__[2]  # click's ClickException, in the copy of click that typer brings or uses
 
 app = typer.Typer(
     help="Sorts images into kinds without labels.",
@@ -110,7 +106,7 @@ def predict(
     images, _, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
     assignments.write_table(assignments.table(images.paths, p_NK), output)
     for path, reason in images.problems:
-        print(f"set aside: {_printable(path)}: {reason}", file=sys.stderr)
+        print(f"set aside: {printable(path)}: {reason}", file=sys.stderr)
     answer = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
     _answer(answer, json_, f"{len(images):,} images, written to {output}")
 
@@ -189,7 +185,7 @@ def show(run: RunFolder, json_: Json = False) -> None:
     from coterie import fitting
 
     found = fitting.show(run)
-    _answer(found, json_, "\n".join(f"{name:<12}{_printable(value)}" for name, value in found.items()))
+    _answer(found, json_, "\n".join(f"{name:<12}{printable(value)}" for name, value in found.items()))
 
 
 @app.command()
@@ -226,59 +222,14 @@ def cache(
     entries: list[dict[str, Any]] = [
         {"key": key, "source": name, "n_images": n, "bytes": size} for key, name, n, size in cache_entries(folder)
     ]
-    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} images  {_printable(entry['source'])}" for entry in entries]
+    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} images  {printable(entry['source'])}" for entry in entries]
     _answer({"cache": str(folder), "entries": entries}, json_, "\n".join(lines) or f"nothing in {folder}")
 
 
-INTERRUPTED = 130
-
-
-class Terminated(BaseException):
-    """SIGTERM came; as KeyboardInterrupt, so that it passes every `except Exception`."""
-
-
 def main() -> None:
-    """The door: runs a verb, and turns what a user can mend into one line and exit status 2."""
-    signal.signal(signal.SIGTERM, _terminate)
-    # Threads of torch that wait for each other spin a third of a million rounds by default, which on a busy machine stalls everybody.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    try:
-        status = app(standalone_mode=False)
-        if status == INTERRUPTED:  # typer may have caught Ctrl-C itself
-            raise KeyboardInterrupt
-        sys.exit(status)
-    except _UsageError as error:
-        _refuse(error.format_message() or "what should be done? coterie --help")
-    except InputError as error:
-        _refuse(str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        _refuse(f"{error.strerror}: {error.filename or 'the disk'}; free some space or choose another folder")
-    except (KeyboardInterrupt, typer.Abort):
-        _leave("interrupted", INTERRUPTED)
-    except Terminated:
-        _leave("terminated", 143)
-
-
-def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
-
-
-def _leave(word: str, status: int) -> None:
-    print(f"coterie: {word}; the state is kept, the same command continues", file=sys.stderr)
-    sys.exit(status)
-
-
-def _refuse(text: str) -> None:
-    print("coterie: error: " + _printable(" ".join(text.split())), file=sys.stderr)
-    sys.exit(2)
-
-
-def _printable(value: Any) -> str:
-    """Text any terminal can take: no control characters, no lone surrogates."""
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    """What the command `coterie` runs."""
+    click_exception = typer.BadParameter.__mro__[2]  # in the copy of click that typer brings or uses
+    enter(lambda: app(standalone_mode=False), click_exception, typer.Abort)
 
 
 def _answer(value: dict[str, Any], as_json: bool, text: str | None = None) -> None:

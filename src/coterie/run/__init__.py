@@ -4,7 +4,6 @@ Three invariants make an interrupted run end with the same bits as an uninterrup
 after an epoch loop read only from its `state`; `epochs` reseeds at each epoch from (seed, stage, epoch); modules are made through `new`.
 """
 
-import json
 import shutil
 import tempfile
 import time
@@ -21,8 +20,10 @@ from torch.optim import Optimizer
 from coterie import checkpoint
 from coterie.images import Batch, Images
 from coterie.run import seeding
-from coterie.run.devices import Devices, unwrap
+from coterie.run.devices import Devices
+from coterie.run.history import History
 from coterie.run.progress import Silent
+from coterie.run.state import named_tuples, restore, state_of
 
 MAX_GRADIENT_NORM = 10.0  # far above what these losses show in health; only an explosion is cut
 MAX_BAD_STEPS = 10  # updates with a loss that is not finite, skipped before the run gives up
@@ -56,11 +57,12 @@ class Run:
         self.seed = seed
         self.devices = devices or Devices()
         self.progress = progress or Silent()
-        self.history: list[dict[str, Any]] = []
+        self._file = History(self.folder / "history.jsonl", writes=self.devices.rank == 0)
+        self.history = self._file.rows  # the same list for good
         self.warnings: list[str] = []
         self.stages: dict[str, float] = {}
         self._started = started or time.monotonic()
-        self._budget = time_budget
+        self._end = float("inf") if time_budget is None else self._started + time_budget
         self._deadline = float("inf")
         self._stage, self._epoch, self._total = "", 0, 1
         self._stage_start = self._epoch_start = self._started
@@ -92,13 +94,13 @@ class Run:
         first = 0
         if saved:
             for name, value in state.items():
-                _restore(value, saved["state"][name])
+                restore(value, saved["state"][name])
             first, self.warnings, self.stages = saved["epoch"], saved["warnings"], saved["stages"]
-        self._rewrite_history(saved["history"] if saved else self.history)  # lines of epochs that will be done again go
+        self._file.rewrite(saved["history"] if saved else self.history)  # lines of epochs that will be done again go
         spent_before = self.stages.get(stage, 0.0)
         self._stage, self._total = stage, total
         self._stage_start = time.monotonic()
-        self._deadline = self._stage_start + share * (self._budget_end() - self._stage_start)
+        self._deadline = self._stage_start + share * (self._end - self._stage_start)
         last_save, save_cost = float("-inf"), 0.0
         with torch.random.fork_rng():
             for epoch in range(first, total):
@@ -143,7 +145,7 @@ class Run:
         if path.exists():
             kept = checkpoint.load(path)
             self.devices.wait()  # as the rank that wrote it does below
-            return kept["kind"] and _named_tuples()[kept["kind"]](*kept["value"]) or kept["value"]
+            return kept["kind"] and named_tuples()[kept["kind"]](*kept["value"]) or kept["value"]
         begun = time.monotonic()
         value = make(*inputs, **settings)
         self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - begun
@@ -234,7 +236,7 @@ class Run:
         if self._seen:
             row["images_per_second"] = self._seen / max(1e-9, seconds)
         row |= {name: value.item() if isinstance(value, Tensor) else value for name, value in scalars.items()}
-        self._write({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()})
+        self._file.add({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()})
         shown = [f"{name} {row[name]:.3g}" for name in ("loss", "confident", "changed") if name in row]
         speed = [f"{row['images_per_second']:,.0f} images/s"] if "images_per_second" in row else []
         self.progress.advance(self._stage, self._epoch + 1, self._total, "  ".join([*shown, *speed, *self.warnings[-1:]]))
@@ -264,7 +266,7 @@ class Run:
 
     def note(self, text: str) -> None:
         """Something worth knowing that is no warning: a line of history, and of the terminal."""
-        self._write({"stage": "note", "text": text})
+        self._file.add({"stage": "note", "text": text})
         self.progress.message(text)
 
     def close(self) -> None:
@@ -275,9 +277,6 @@ class Run:
             self._temporary.cleanup()
 
     # ---- inside
-
-    def _budget_end(self) -> float:
-        return float("inf") if self._budget is None else self._started + self._budget
 
     def _of_first_rank(self, value: float) -> float:
         """A number read from the clock, as rank 0 read it, so that all ranks stop, and learn, alike."""
@@ -291,47 +290,9 @@ class Run:
             for buffer in module.buffers() if isinstance(module, nn.Module) else ():
                 buffer.copy_(self.broadcast(buffer.clone()))
 
-    def _write(self, row: dict[str, Any]) -> None:
-        self.history.append(row)
-        if self.rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with open(self.folder / "history.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-
     def _save_stage(self, path: Path, epoch: int, state: dict[str, Any]) -> None:
         if self.rank == 0:
-            plain = {name: _state_of(value) for name, value in state.items()}
+            plain = {name: state_of(value) for name, value in state.items()}
             kept = {"epoch": epoch, "history": self.history, "warnings": self.warnings, "stages": self.stages, "state": plain}
             checkpoint.save(path, kept)
         self.devices.wait()
-
-    def _rewrite_history(self, rows: list[dict[str, Any]]) -> None:
-        self.history = rows
-        if self.rank == 0 and (rows or (self.folder / "history.jsonl").exists()):
-            checkpoint.write(self.folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
-
-
-def _state_of(value: Any) -> Any:
-    if isinstance(value, nn.Module):
-        return unwrap(value).state_dict()
-    return value.state_dict() if hasattr(value, "state_dict") else value
-
-
-def _restore(value: Any, saved: Any) -> None:
-    if isinstance(value, nn.Module):
-        unwrap(value).load_state_dict(saved)
-    elif hasattr(value, "load_state_dict"):
-        value.load_state_dict(saved)
-    elif isinstance(value, Tensor):
-        value.copy_(saved)
-    else:
-        assert isinstance(value, dict), f"{type(value)} cannot be restored in place"
-        value.clear()
-        value.update(saved)
-
-
-def _named_tuples() -> dict[str, Callable[..., Any]]:
-    from coterie.kmeans import Clustering
-    from coterie.neighbours import Neighbours
-
-    return {"Clustering": Clustering, "Neighbours": Neighbours}
