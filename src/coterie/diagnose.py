@@ -1,6 +1,6 @@
 """Health without labels: what a clustering looks like after an epoch, and when to worry.
 
-Shapes: N images, K clusters.
+Shapes: N images, H heads, K clusters, C an image and its nearest ones.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from coterie.losses import distribution_entropy
+from coterie.neighbours import with_itself
 
 CONFIDENT = 0.95  # a probability above it counts as confident
 COLLAPSE_SHARE = 0.5  # one cluster above this share, where an even one would hold less than half as much, is a collapse
@@ -40,6 +41,19 @@ def agreement(labels_N: Tensor, neighbours_NK: Tensor) -> float:
     observed = (labels_N[neighbours_NK] == labels_N[:, None]).double().mean()
     expected = (torch.bincount(labels_N).double() / len(labels_N)).square().sum()
     return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
+
+
+def neighbour_losses(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None = None, chunk: int = 8192) -> Tensor:
+    """SCAN's loss of each head over the whole set, (H,), lower is better: an image with itself and its 5 nearest, entropy weight 1.0.
+
+    The published code compares heads so, but on the test images.
+    """
+    pairs_NC = with_itself(neighbours_NK[:, :5])
+    total_H = torch.zeros(len(p_HNK), dtype=torch.float64, device=p_HNK.device)
+    for rows in pairs_NC.split(chunk):
+        similarity_HNC = torch.einsum("hnk,hnck->hnc", p_HNK[:, rows[:, 0]], p_HNK[:, rows])
+        total_H -= similarity_HNC.clamp(min=1e-8).log().double().sum((1, 2))
+    return total_H / pairs_NC.numel() - distribution_entropy(p_HNK.mean(1), prior_K)
 
 
 def worries(signs: dict[str, Any]) -> list[str]:

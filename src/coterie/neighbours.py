@@ -114,3 +114,8 @@ def _drop_self(index_MK: Tensor, similarity_MK: Tensor) -> tuple[Tensor, Tensor]
     mine_MK = index_MK == torch.arange(len(index_MK), device=index_MK.device)[:, None]
     mine_MK[:, -1] |= ~mine_MK.any(1)  # not found itself (a zero row, many duplicates): its last neighbour goes instead
     return index_MK[~mine_MK].view(len(index_MK), -1), similarity_MK[~mine_MK].view(len(index_MK), -1)
+
+
+def with_itself(index_NK: Tensor) -> Tensor:
+    """Each row's own number, then its neighbours', (N, 1 + K)."""
+    return torch.cat([torch.arange(len(index_NK), device=index_NK.device)[:, None], index_NK], 1)

@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from coterie import augment
-from coterie.diagnose import agreement, vital_signs
+from coterie.diagnose import agreement, neighbour_losses, vital_signs
 from coterie.encoder import PRECOMPUTED, features
 from coterie.errors import InputError
 from coterie.heads import Heads
 from coterie.images import Images
-from coterie.losses import confident_cross_entropy, distribution_entropy, scan_loss
+from coterie.losses import confident_cross_entropy, scan_loss
 from coterie.methods import pretext
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
-from coterie.neighbours import nearest
+from coterie.neighbours import nearest, with_itself
 from coterie.pseudo_labels import confident
 from coterie.run import Run
 from coterie.run.devices import unwrap
@@ -100,7 +100,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             run.step(total_H.sum(), optimizer)
         with torch.no_grad():
             p_HNK = heads(z_ND).softmax(-1)
-        score_H = label_free_loss(p_HNK, neighbours_NK, prior_K)
+        score_H = neighbour_losses(p_HNK, neighbours_NK, prior_K)
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:
             chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
@@ -126,7 +126,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
     best = teacher_of(network)
     optimizer = Adam(network.parameters())
     prior_K, strong = prior_of(config, neighbours_NK.device), augment.strong(config.augment)
-    score = {"score": float(label_free_loss(clustered.p_NK[None], neighbours_NK, prior_K))}
+    score = {"score": float(neighbour_losses(clustered.p_NK[None], neighbours_NK, prior_K))}
     batch_size = min(config.network_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     candidates_NK = candidates(neighbours_NK, config).cpu()
@@ -139,44 +139,26 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
         column = torch.randint(candidates_NK.shape[1], (len(anchors),), generator=rng)
         pairs_2M = torch.stack([anchors, candidates_NK[anchors, column]])
         ids = torch.cat([pairs_2B.flatten() for pairs_2B in pairs_2M.split(batch_size, 1)])
-        for step, batch in enumerate(run.place(images).batches(2 * batch_size, ids=ids)):
+        for step, batch in enumerate(run.batches(images, 2 * batch_size, ids=ids)):
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
             with run.autocast():
                 logits_BK = network(strong(batch.pixels_B3HW, rng))[0]
             total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], config.entropy_weight, prior_K)
             run.step(total, optimizer)
         fitted = Fitted.from_parts(encoder, head, features(encoder, images, run))
-        now = float(label_free_loss(fitted.p_NK[None], neighbours_NK, prior_K))
+        now = float(neighbour_losses(fitted.p_NK[None], neighbours_NK, prior_K))
         if now < score["score"]:
             score["score"] = now
-            best.load_state_dict(teacher_of(network).state_dict())
+            follow(best, network, 0.0)
         run.trace(fitted.p_NK.argmax(1)[None].cpu())
         run.log(loss=total, scores=[round(now, 4)], score=score["score"], head=0, **vital_signs(fitted.p_NK))
     encoder, head = best.children()
     return Fitted.from_parts(encoder, head, run.once("features-network", features, encoder, images, run))
 
 
-def label_free_loss(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None = None, chunk: int = 8192) -> Tensor:
-    """SCAN's loss of each head over the whole set, (H,): an image with itself and its 5 nearest, entropy weight 1.0.
-
-    The published code compares heads so, but on the test images.
-    """
-    candidates_NK = with_itself(neighbours_NK[:, :5])
-    total_H = torch.zeros(len(p_HNK), dtype=torch.float64, device=p_HNK.device)
-    for rows in candidates_NK.split(chunk):
-        similarity_HNC = torch.einsum("hnk,hnck->hnc", p_HNK[:, rows[:, 0]], p_HNK[:, rows])
-        total_H -= similarity_HNC.clamp(min=1e-8).log().double().sum((1, 2))
-    return total_H / candidates_NK.numel() - distribution_entropy(p_HNK.mean(1), prior_K)
-
-
 def candidates(neighbours_NK: Tensor, config: Config) -> Tensor:
     """Whom an image may be paired with: its neighbours, and itself as in the published code."""
     return with_itself(neighbours_NK) if config.include_self else neighbours_NK
-
-
-def with_itself(neighbours_NK: Tensor) -> Tensor:
-    """The image's own id, then its neighbours', (N, 1 + K)."""
-    return torch.cat([torch.arange(len(neighbours_NK), device=neighbours_NK.device)[:, None], neighbours_NK], 1)
 
 
 def prior_of(config: Config, device: torch.device) -> Tensor | None:

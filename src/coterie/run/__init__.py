@@ -157,14 +157,16 @@ class Run:
 
     # ---- inside an epoch
 
-    def batches(self, images: Images, size: int, generator: torch.Generator | None = None, drop_last: bool = False) -> Iterator[Batch]:
+    def batches(
+        self, images: Images, size: int, generator: torch.Generator | None = None, drop_last: bool = False, ids: Tensor | None = None
+    ) -> Iterator[Batch]:
         """Batches of `images` on the device, in order or (with a generator) shuffled; on several ranks each takes every world-th image.
 
-        Inside a stage with a time budget the last batch comes at its deadline.
+        `ids`: these, each rank its own. Inside a stage with a time budget the last batch comes at its deadline.
         """
         images = self.place(images)
-        world, ids = self.devices.world, None
-        if world > 1:
+        world = self.devices.world
+        if world > 1 and ids is None:
             order = torch.arange(len(images)) if generator is None else torch.randperm(len(images), generator=generator)
             ids, generator = order[self.devices.rank :: world], None
             ids = ids[: len(images) // world] if drop_last else ids
