@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from coterie.diagnose import agreement, vital_signs, worries
+from coterie.diagnose import agreement, discord, neighbour_losses, vital_signs, worries
 
 
 def one_hot(labels: list[int], k: int, sure: float = 0.97) -> torch.Tensor:
@@ -100,3 +100,48 @@ def test_from_probabilities_to_worries():
     assert worries(vital_signs(one_hot([0, 1, 2, 3] * 10, 4))) == []
     assert len(worries(vital_signs(one_hot([2] * 40, 4)))) == 2, "collapsed, and clusters are empty"
     assert len(worries(vital_signs(torch.full((40, 4), 0.25)))) == 3
+
+
+# ---- what chooses among heads
+
+
+def test_discord_is_agreement_and_evenness_together():
+    kinds = torch.arange(60) % 3
+    neighbours = torch.stack([(i + 3 * torch.arange(1, 6)) % 60 for i in range(60)])  # of the same kind, all of them
+    assert discord(kinds, neighbours, 3) == pytest.approx(0, abs=1e-6)
+    merged = torch.where(kinds == 2, 1, kinds)
+    assert agreement(merged, neighbours) == 1 and discord(merged, neighbours, 3) > 0.3
+    entropy = -(1 / 3 * math.log(1 / 3) + 2 / 3 * math.log(2 / 3))
+    assert discord(merged, neighbours, 3) == pytest.approx(1 - entropy / math.log(3), abs=1e-6)
+    mixed = torch.randint(3, (60,), generator=torch.Generator().manual_seed(0))
+    assert discord(mixed, neighbours, 3) > 0.7
+    assert discord(torch.zeros(60, dtype=torch.int64), neighbours, 1) == 1.0
+
+
+def heads_and_neighbours(h: int = 3, n: int = 30, k: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = torch.Generator().manual_seed(1)
+    p_HNK = (3 * torch.randn(h, n, k, generator=rng, dtype=torch.float64)).softmax(-1)
+    return p_HNK, torch.stack([torch.randperm(n, generator=rng)[:7] for _ in range(n)])
+
+
+def test_neighbour_losses_equal_naive_loops():
+    p_HNK, neighbours_NK = heads_and_neighbours()
+    for prior in (None, torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)):
+        found = neighbour_losses(p_HNK, neighbours_NK, prior, chunk=8)
+        for head, p_NK in enumerate(p_HNK.tolist()):
+            pairs = [(i, j) for i, row in enumerate(neighbours_NK.tolist()) for j in [i, *row[:5]]]
+            consistency = -sum(math.log(sum(a * b for a, b in zip(p_NK[i], p_NK[j]))) for i, j in pairs) / len(pairs)
+            means = [sum(p[k] for p in p_NK) / len(p_NK) for k in range(4)]
+            shares = [1.0] * 4 if prior is None else prior.tolist()
+            entropy = -sum(m * math.log(m / share) for m, share in zip(means, shares))
+            assert float(found[head]) == pytest.approx(consistency - entropy, abs=1e-9)
+
+
+def test_neighbour_losses_do_not_know_the_order_of_clusters_or_images():
+    p_HNK, neighbours_NK = heads_and_neighbours()
+    expected = neighbour_losses(p_HNK, neighbours_NK)
+    assert torch.allclose(neighbour_losses(p_HNK[:, :, [2, 0, 3, 1]], neighbours_NK), expected, atol=1e-9)
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
+    place = order.argsort()
+    assert torch.allclose(neighbour_losses(p_HNK[:, order], place[neighbours_NK[order]]), expected, atol=1e-9)
+    assert not torch.allclose(neighbour_losses(p_HNK[:, order], neighbours_NK), expected, atol=1e-3)

@@ -3,6 +3,7 @@
 Shapes: N images, H heads, K clusters, C an image and its nearest ones.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -43,16 +44,28 @@ def agreement(labels_N: Tensor, neighbours_NK: Tensor) -> float:
     return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
 
 
+def discord(labels_N: Tensor, neighbours_NK: Tensor, k: int) -> float:
+    """1 - agreement * evenness: 0 when neighbours always share a cluster and all k are of one size; near 1 by chance; a score of heads.
+
+    evenness = entropy of the sizes / log k (1 for k = 1). Without it a head that merges kinds and leaves clusters empty would be as good.
+    """
+    sizes_K = torch.bincount(labels_N, minlength=k)
+    evenness = float(distribution_entropy(sizes_K / sizes_K.sum())) / math.log(k) if k > 1 else 1.0
+    return 1 - agreement(labels_N, neighbours_NK) * evenness
+
+
 def neighbour_losses(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None = None, chunk: int = 8192) -> Tensor:
     """SCAN's loss of each head over the whole set, (H,), lower is better: an image with itself and its 5 nearest, entropy weight 1.0.
 
     The published code compares heads so, but on the test images.
     """
     pairs_NC = with_itself(neighbours_NK[:, :5])
+    p_NHK = p_HNK.transpose(0, 1).contiguous()  # so that what is gathered for an image lies together
     total_H = torch.zeros(len(p_HNK), dtype=torch.float64, device=p_HNK.device)
-    for rows in pairs_NC.split(chunk):
-        similarity_HNC = torch.einsum("hnk,hnck->hnc", p_HNK[:, rows[:, 0]], p_HNK[:, rows])
-        total_H -= similarity_HNC.clamp(min=1e-8).log().double().sum((1, 2))
+    for pairs_BC in pairs_NC.split(chunk):
+        p_BHK = p_NHK[pairs_BC[:, 0]]
+        for other_B in pairs_BC.T:
+            total_H -= (p_BHK * p_NHK[other_B]).sum(-1).clamp(min=1e-8).log().double().sum(0)
     return total_H / pairs_NC.numel() - distribution_entropy(p_HNK.mean(1), prior_K)
 
 

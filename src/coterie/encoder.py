@@ -143,15 +143,18 @@ def colour_statistics(images: Images) -> tuple[Tensor, Tensor]:
     return mean.float(), (square / count - mean**2).clamp(min=0).sqrt().clamp(min=1 / 8).float()
 
 
-def features(encoder: nn.Module, images: Images, run: "Run", batch_size: int = 512) -> Tensor:
-    """Features (N, D) float32 of the clean images, in eval mode; row i = image i. On several ranks each computes its part; all get all."""
+def features(
+    encoder: nn.Module, images: Images, run: "Run", batch_size: int = 512, view: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """Features (N, D) float32 of the clean images, or of views of them, in eval mode; row i = image i. On several ranks each computes its
+    part; all get all."""
     was_training = encoder.training
     encoder.eval()
     rows: list[Tensor] = []
     with torch.inference_mode():
         for pixels_B3HW in _share(images, run, batch_size):
             with run.autocast():
-                rows.append(encoder(pixels_B3HW).float())
+                rows.append(encoder(view(pixels_B3HW) if view else pixels_B3HW).float())
     encoder.train(was_training)
     mine = torch.cat(rows)  # outside inference mode, whose tensors autograd would refuse
     return mine if run.world == 1 else run.gather(mine)[: len(images)]

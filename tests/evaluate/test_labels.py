@@ -3,7 +3,7 @@ import pytest
 
 from coterie.errors import InputError
 from coterie.evaluate.labels import Labels, labels_of
-from coterie.evaluate.protocol import cluster_scores
+from coterie.evaluate.protocol import cluster_scores, trusted
 from coterie.evaluate.superclasses import CIFAR100, CLASSES, published
 from coterie.images import named
 
@@ -78,3 +78,11 @@ def test_superclasses_of_a_set_that_has_none(monkeypatch):
     monkeypatch.setattr("coterie.evaluate.labels._builtin", lambda source, n: Labels(np.array([0, 1]), ["a", "b"]))
     with pytest.raises(InputError, match="only CIFAR-100 has published ones"):
         labels_of({"kind": "named", "name": "digits", "path": "digits"}, ["#0", "#1"], "superclasses")
+
+
+def test_trusted_counts_only_images_with_a_pseudo_label_and_a_class():
+    truth = Labels(np.array([0, 0, 1, 1, -1, 0]), ["a", "b"])
+    found = trusted(truth, np.array([1, 1, 0, 1, 0, -1]))
+    assert found == {"share": pytest.approx(5 / 6), "precision": pytest.approx(3 / 4)}
+    assert trusted(truth, np.array([1, 1, 0, 0, 0, -1]))["precision"] == 1.0
+    assert trusted(truth, np.full(6, -1)) == {"share": 0.0, "precision": 0.0}

@@ -58,6 +58,8 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
         scores["features_kmeans_acc"] = _known(metrics.accuracy, truth, on_features)
         if on is None:
             scores["curves"] = curves(truth, trace)
+            if "reliable" in trace:
+                scores["reliable"] = trusted(truth, trace["reliable"].long().numpy() - 1)
     if "knn" in protocols:
         assert fitted is not None
         scores["knn_acc"] = _knn(fitted, features_ND, None if on is None else (truth, z))
@@ -102,6 +104,14 @@ def curves(truth: Labels, trace: dict[str, torch.Tensor]) -> dict[str, list[Any]
                 [int(epoch), [round(_known(metrics.accuracy, truth, row.numpy()), 4) for row in trace[key].long()]]
             )
     return found
+
+
+def trusted(truth: Labels, labels_N: np.ndarray) -> dict[str, float]:
+    """Of pseudo-labels (-1: left out): the share of images that have one, and ACC among those of known class."""
+    kept = labels_N >= 0
+    known = kept & (truth.values >= 0)
+    precision = metrics.accuracy(truth.values[known], labels_N[known]) if known.any() else 0.0
+    return {"share": float(kept.mean()), "precision": float(precision)}
 
 
 def _known(score: Any, truth: Labels, clusters: np.ndarray) -> float:

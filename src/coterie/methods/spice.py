@@ -21,7 +21,7 @@ from torch.optim import SGD, Adam
 
 from coterie import augment
 from coterie.augment import Augment
-from coterie.diagnose import agreement, vital_signs
+from coterie.diagnose import agreement, discord, vital_signs
 from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.errors import InputError
 from coterie.heads import MlpHeads
@@ -36,9 +36,10 @@ from coterie.run import Run
 from coterie.run.devices import unwrap
 from coterie.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
 from coterie.teacher import follow, teacher_of
+from coterie.views import Seen
 
-CHUNK = 512  # views that pass the frozen encoder at once
-NEIGHBOURS = 20  # whose agreement says whether the joint stage made things worse
+NEIGHBOURS = 20  # whose agreement with an image says how good a clustering is, without labels
+CHOICES = ("discord", "loss")
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Config(PretextConfig):
     head_epochs: int = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
     head_steps: int = 4  # least batches an epoch; small sets are gone through several times
     head_batch: int = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
+    head_views: int = 4  # draws of weak and strong views, which epochs take in turn; the frozen encoder sees each once
     head_repeats: int = 8  # times the pseudo-labels of a batch are learned, as in the published code
     head_part: int = 128  # pseudo-labels an update, as in the published code
     head_rate: float = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
-    core_share: float = 0.5  # of a cluster's share of the batch, whose mean is the prototype; as in the published code
+    core_share: float = 1.0  # of a cluster's share of the batch, whose mean is the prototype (Fig. 4; the published code has 0.5)
     core_share_end: float = 0.0  # the share grows to this by the last epoch; 0: it stays (the published settings leave it at 0.5)
     overlap: bool = True  # an image may get several labels, or none (sec. IV-F2)
     label_view: str = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
@@ -61,6 +63,7 @@ class Config(PretextConfig):
     temperature: float = 1.0  # of the plain cross-entropy (the paper's best: 0.2)
     entropy_above: int = 100  # with more clusters than this, heads are also asked to use all of them (sec. IV-F2: Tiny-ImageNet's 200)
     entropy_weight: float = 1.0
+    choice: str = "discord"  # of head and epoch: how often neighbours differ, and how uneven sizes are; or loss, the paper's (sec. III-B)
     train_encoder: bool = False  # the ablation Joint-SH / Joint-MH: the encoder learns in stage 2 too
     encoder_rate: float = 1e-4  # then
     select_reliable: bool = True  # else every image counts as labelled
@@ -82,28 +85,33 @@ class Config(PretextConfig):
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
-    head = learn_prototypes(encoder, z_ND, images, config, run)
+    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
+    head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:
         z_ND = run.once("features-prototypes", features, encoder, images, run)
     clustered = Fitted.from_parts(encoder, head, z_ND)
     if not config.joint_epochs or config.encoder == PRECOMPUTED:
         return clustered
     labels_N = trust(clustered, config, run)
-    return learn_together(clustered, labels_N, images, config, run) if (labels_N >= 0).any() else clustered
+    return learn_together(clustered, labels_N, neighbours_NK, images, config, run) if (labels_N >= 0).any() else clustered
 
 
-def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
-    """Stage 2: H heads at once, each with its own pseudo-labels; the head and epoch of lowest loss over the whole set is returned."""
-    n, k = len(images), config.n_clusters
+def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
+    """Stage 2: H heads at once, each with its own pseudo-labels; returns the head and epoch that are best over the whole set (`choice`)."""
+    if config.choice not in CHOICES:
+        raise InputError(f"choice={config.choice}: there are {', '.join(CHOICES)}")
+    k = config.n_clusters
     heads: MlpHeads = run.new("heads", MlpHeads, z_ND.shape[1], k, config.n_heads)  # type: ignore[assignment]
     heads.standardise(z_ND)
     best, best_encoder = heads.select(0), copy.deepcopy(unwrap(encoder)) if config.train_encoder else nn.Identity()
     optimizers = [Adam(heads.parameters())] + ([Adam(encoder.parameters())] if config.train_encoder else [])
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
-    label_view, train_view = (view_of(name, config) for name in (config.label_view, config.train_view))
-    batch_size = min(config.head_batch, n // run.world)
-    passes = max(1, -(-config.head_steps * batch_size // (n // run.world)))  # through the set in an epoch
+    mine = len(images) // run.world
+    batch_size = min(config.head_batch, mine)
+    passes = max(1, -(-config.head_steps * batch_size // mine))  # through the set in an epoch
     entropy_weight = config.entropy_weight if k > config.entropy_above else 0.0
+    looks = view_of(config.label_view, config), view_of(config.train_view, config)
+    seen = Seen(encoder, images, looks, run, config.head_views)
 
     state: dict[str, Any] = {"heads": heads, "best": best, "chosen": chosen, "best_encoder": best_encoder}
     state |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(optimizers)} | ({"encoder": encoder} if config.train_encoder else {})
@@ -111,31 +119,25 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: C
         last = config.head_epochs - 1
         share = trapezoid(epoch, 0, last, last, last, config.core_share, config.core_share_end or config.core_share)
         rng, total_H, count = run.rng("prototypes", epoch, run.rank), torch.zeros(config.n_heads, device=z_ND.device), 0
-        for turn in range(passes):
-            order = run.rng("prototypes-order", epoch, turn)
-            for batch in run.batches(images, batch_size, order, drop_last=True):
-                for optimizer, peak in zip(optimizers, (config.head_rate, config.encoder_rate)):
-                    set_rate(optimizer, cosine(run.done(epoch + turn / passes, config.head_epochs), peak))
-                x_B3HW = batch.pixels_B3HW
-                p_HBK = probabilities(encoder, heads, label_view(x_B3HW, rng), run)
-                index_HM, labels_HM = prototype(z_ND[batch.index_B.to(z_ND.device)], p_HBK, share, config.overlap)
-                view_B3HW = train_view(x_B3HW, rng)
-                view_BD = None if config.train_encoder else encoded(encoder, view_B3HW, run)
-                for _ in range(config.head_repeats):
-                    for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
-                        rows_Hm = index_HM[:, part]
-                        if view_BD is None:
-                            with run.autocast():
-                                z_HmD = encoder.train()(view_B3HW[rows_Hm.flatten()]).float().unflatten(0, rows_Hm.shape)
-                        else:
-                            z_HmD = view_BD[rows_Hm]
-                        loss_H = pair_loss(heads(z_HmD), labels_HM[:, part], entropy_weight, config)
-                        run.step(loss_H.sum(), *optimizers)
-                        total_H, count = total_H + loss_H.detach(), count + 1
+        order = torch.cat([torch.randperm(len(images), generator=run.rng("prototypes-order", epoch, turn)) for turn in range(passes)])
+        batches = order[run.rank :: run.world][: passes * mine // batch_size * batch_size].split(batch_size)
+        for step, (weak_BD, strong) in enumerate(seen.anew(batches, epoch) if config.train_encoder else seen.frozen(batches, epoch)):
+            for optimizer, peak in zip(optimizers, (config.head_rate, config.encoder_rate)):
+                set_rate(optimizer, cosine(run.done(epoch + step / len(batches), config.head_epochs), peak))
+            with torch.no_grad():
+                p_HBK = heads(weak_BD).softmax(-1)
+            index_HM, labels_HM = prototype(z_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap)
+            for _ in range(config.head_repeats):
+                for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
+                    loss_H = pair_loss(heads(strong(index_HM[:, part])), labels_HM[:, part], entropy_weight, config)
+                    run.step(loss_H.sum(), *optimizers)
+                    total_H, count = total_H + loss_H.detach(), count + 1
         judged_ND = features(encoder, images, run) if config.train_encoder else z_ND
         with torch.no_grad():
             p_HNK = heads(judged_ND).softmax(-1)
-        score_H = prototype_losses(judged_ND, p_HNK, config.core_share)
+        loss_H = prototype_losses(judged_ND, p_HNK, config.core_share)
+        discord_H = torch.tensor([discord(labels_N, neighbours_NK, k) for labels_N in p_HNK.argmax(-1)])
+        score_H = {"loss": loss_H, "discord": discord_H}[config.choice]
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:
             chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
@@ -143,8 +145,9 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, images: Images, config: C
             if config.train_encoder:
                 best_encoder.load_state_dict(unwrap(encoder).state_dict())
         run.trace(p_HNK.argmax(-1).cpu())
-        scores = [round(s, 4) for s in score_H.tolist()]
-        run.log(loss=total_H.mean() / count, scores=scores, score=chosen["score"], head=chosen["head"], **vital_signs(p_HNK[head]))
+        scores, losses = ([round(s, 4) for s in each_H.tolist()] for each_H in (score_H, loss_H))
+        told = {"scores": scores, "score": chosen["score"], "head": chosen["head"], "losses": losses}
+        run.log(loss=total_H.mean() / count, **told, **vital_signs(p_HNK[head]))
     if config.train_encoder:
         unwrap(encoder).load_state_dict(best_encoder.state_dict())
     return best
@@ -158,7 +161,7 @@ def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
     count = max(1, min(config.reliable_neighbors, n // (2 * k)))
     bar, rng = config.reliable_bar or None, run.rng("reliable")
     found_N = reliable(clustered.features_ND, clustered.p_NK, count, config.reliable_ratio, bar, config.reliable_balance, rng)
-    run.keep("reliable", found_N >= 0)
+    run.keep("reliable", found_N + 1)
     sizes = torch.bincount(found_N[found_N >= 0], minlength=config.n_clusters)
     none = [str(cluster) for cluster in (sizes == 0).nonzero().flatten().tolist()]
     run.note(f"{int(sizes.sum()):,} of {len(found_N):,} images are reliable: {count} neighbours, {config.reliable_ratio:.0%} agree")
@@ -169,7 +172,7 @@ def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
     return found_N
 
 
-def learn_together(clustered: Fitted, labels_N: Tensor, images: Images, config: Config, run: Run) -> Fitted:
+def learn_together(clustered: Fitted, labels_N: Tensor, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:
     """Stage 3, FixMatch: reliable images teach their labels, and all images agree with themselves. Returns the running average of
     encoder and head, or stage 2 when the neighbours agree clearly less with it.
     """
@@ -181,11 +184,10 @@ def learn_together(clustered: Fitted, labels_N: Tensor, images: Images, config: 
     optimizer = SGD(groups, lr=config.joint_rate, momentum=0.9, nesterov=True)
     weak, strong = augment.fixmatch_weak(config.augment), augment.fixmatch_strong(config.augment)
     known = (labels_N >= 0).nonzero().flatten().cpu()
-    labels_N, placed = labels_N.clone(), run.place(images)
+    placed = run.place(images)
     batch_size = min(config.joint_batch * config.joint_ratio, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     decay = 1 - 1 / (1 + config.average_epochs * steps)
-    neighbours_NK = run.once("neighbours", nearest, clustered.features_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
 
     for epoch in run.epochs("joint", config.joint_epochs, student=student, teacher=teacher, optimizer=optimizer):
         student.train()
@@ -242,20 +244,6 @@ def view_of(name: str, config: Config) -> Augment:
     if name not in views:
         raise InputError(f"label_view and train_view are {', '.join(views)}, not {name!r}")
     return augment.clean if config.encoder == PRECOMPUTED else views[name](config.augment)
-
-
-@torch.no_grad()
-def encoded(encoder: nn.Module, pixels_B3HW: Tensor, run: Run) -> Tensor:
-    """Features (B, D) float32 of views, the encoder frozen: weights and batch-norm statistics."""
-    encoder.eval()
-    with run.autocast():
-        return torch.cat([encoder(some) for some in pixels_B3HW.split(CHUNK)]).float()
-
-
-@torch.no_grad()
-def probabilities(encoder: nn.Module, heads: nn.Module, pixels_B3HW: Tensor, run: Run) -> Tensor:
-    """(H, B, K) of views."""
-    return heads(encoded(encoder, pixels_B3HW, run)).softmax(-1)
 
 
 def parts(network: nn.Module) -> tuple[nn.Module, nn.Module]:
