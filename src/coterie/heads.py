@@ -36,7 +36,8 @@ class Heads(nn.Module):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         z = (features_BD - self.mean) * self.scale
-        return torch.einsum("bd,hkd->hbk" if z.ndim == 2 else "hbd,hkd->hbk", z, self.weight) + self.bias[:, None]
+        logits_HKB = torch.einsum("bd,hkd->hkb" if z.ndim == 2 else "hbd,hkd->hkb", z, self.weight) + self.bias[..., None]
+        return logits_HKB.mT  # laid out so that losses.softmax need not copy
 
     def select(self, head: int) -> "Heads":
         """The head of that number alone, as a module of its own."""

@@ -10,6 +10,12 @@ from torch import Tensor
 TINY = 1e-8  # lower bound of a mean probability inside a logarithm (the published SCAN code's value)
 
 
+def softmax(logits_BK: Tensor) -> Tensor:
+    """Probabilities along the last dimension, in float32 or better. Computed across rows: along ten or so numbers of a row a CPU takes
+    twenty times as long (200,000 numbers, one core: 4.8 against 0.24 ms)."""
+    return _float(logits_BK).mT.softmax(-2).mT
+
+
 def scan_loss(
     anchor_logits_BK: Tensor, neighbour_logits_BK: Tensor, entropy_weight: float = 5.0, prior_K: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -20,8 +26,7 @@ def scan_loss(
     total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1. `prior_K`: shares to keep to instead of even ones.
     The logarithm is clamped at -100 and its gradient's denominator at 1e-12, so that opposite pairs stay finite.
     """
-    p = _float(anchor_logits_BK).softmax(-1)
-    q = _float(neighbour_logits_BK).softmax(-1)
+    p, q = softmax(anchor_logits_BK), softmax(neighbour_logits_BK)
     similarity = (p * q).sum(-1).clamp(max=1.0)
     consistency = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none").mean(-1)
     entropy = distribution_entropy(p.mean(-2), prior_K)
@@ -61,7 +66,8 @@ def cross_entropy(logits_BK: Tensor, labels_B: Tensor, temperature: float = 1.0)
     differentiable.
     """
     logits, kept = _float(logits_BK) / temperature, labels_B >= 0
-    losses = F.cross_entropy(logits.flatten(0, -2), labels_B.flatten(), ignore_index=-1, reduction="none")
+    across_HKB = logits.mT.reshape(-1, logits.shape[-1], logits.shape[-2])  # as in `softmax`
+    losses = F.cross_entropy(across_HKB, labels_B.reshape(-1, logits.shape[-2]), ignore_index=-1, reduction="none")
     return losses.view(labels_B.shape).sum(-1) / kept.sum(-1).clamp(min=1)
 
 
@@ -71,7 +77,7 @@ def double_softmax_cross_entropy(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
     It learns more slowly from labels that may be wrong (app. A), and lies between log(1 + (K - 1) / e) and log(K - 1 + e). Otherwise as
     `cross_entropy`.
     """
-    return cross_entropy(_float(logits_BK).softmax(-1), labels_B)
+    return cross_entropy(softmax(logits_BK), labels_B)
 
 
 def fixmatch(

@@ -23,7 +23,7 @@ from coterie.encoder import PRECOMPUTED, features
 from coterie.errors import InputError
 from coterie.heads import Heads
 from coterie.images import Images
-from coterie.losses import confident_cross_entropy, scan_loss
+from coterie.losses import confident_cross_entropy, scan_loss, softmax
 from coterie.methods import pretext
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
@@ -99,7 +99,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             total_H, _, _ = scan_loss(heads(z_BD), heads(other_BD), config.entropy_weight, prior_K)
             run.step(total_H.sum(), optimizer)
         with torch.no_grad():
-            p_HNK = heads(z_ND).softmax(-1)
+            p_HNK = softmax(heads(z_ND)).contiguous()
         score_H = neighbour_losses(p_HNK, neighbours_NK, prior_K)
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:

@@ -26,7 +26,7 @@ from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.errors import InputError
 from coterie.heads import MlpHeads
 from coterie.images import Images
-from coterie.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch
+from coterie.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
 from coterie.methods import pretext
 from coterie.methods.fitted import Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
@@ -125,7 +125,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
             for optimizer, peak in zip(optimizers, (config.head_rate, config.encoder_rate)):
                 set_rate(optimizer, cosine(run.done(epoch + step / len(batches), config.head_epochs), peak))
             with torch.no_grad():
-                p_HBK = heads(weak_BD).softmax(-1)
+                p_HBK = softmax(heads(weak_BD))
             index_HM, labels_HM = prototype(z_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap)
             for _ in range(config.head_repeats):
                 for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
@@ -134,7 +134,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
                     total_H, count = total_H + loss_H.detach(), count + 1
         judged_ND = features(encoder, images, run) if config.train_encoder else z_ND
         with torch.no_grad():
-            p_HNK = heads(judged_ND).softmax(-1)
+            p_HNK = softmax(heads(judged_ND)).contiguous()
         loss_H = prototype_losses(judged_ND, p_HNK, config.core_share)
         discord_H = torch.tensor([discord(labels_N, neighbours_NK, k) for labels_N in p_HNK.argmax(-1)])
         score_H = {"loss": loss_H, "discord": discord_H}[config.choice]
@@ -235,7 +235,7 @@ def pair_loss(logits_HMK: Tensor, labels_HM: Tensor, entropy_weight: float, conf
         loss_H = double_softmax_cross_entropy(logits_HMK, labels_HM)
     else:
         loss_H = cross_entropy(logits_HMK, labels_HM, config.temperature)
-    return loss_H - entropy_weight * distribution_entropy(logits_HMK.softmax(-1).mean(-2)) if entropy_weight else loss_H
+    return loss_H - entropy_weight * distribution_entropy(softmax(logits_HMK).mean(-2)) if entropy_weight else loss_H
 
 
 def view_of(name: str, config: Config) -> Augment:
