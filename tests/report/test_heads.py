@@ -39,14 +39,14 @@ def traced_run(tmp_path, labels):
 def test_the_choice_and_the_oracle():
     heads = compare(CLUSTERING, ACCURACIES)
     assert heads is not None
-    by_loss, by_labels = heads.charts
-    assert [mark.words for mark in by_loss.marks] == ["chosen: head 2 at epoch 1, loss \u22122.600"]
+    by_score, by_labels = heads.charts
+    assert [mark.words for mark in by_score.marks] == ["chosen: head 2 at epoch 1, score \u22122.600"]
     assert [mark.words.replace("\u202f", " ") for mark in by_labels.marks] == [
         "chosen without labels: head 2 at epoch 0, the nearest kept, 40.0 %",
         "oracle, the best by labels: head 0 at epoch 2, 90.0 %",
     ]
     assert [role for role, _ in by_labels.lines] == ["other", "oracle", "chosen"], "what is marked lies on top"
-    assert (by_loss.marks[0].y, by_labels.marks[1].y) == (38.0, 2.0), "the lowest loss is at the bottom, the best accuracy at the top"
+    assert (by_score.marks[0].y, by_labels.marks[1].y) == (38.0, 2.0), "the lowest score is at the bottom, the best accuracy at the top"
     assert heads.chosen == 0.4 and heads.epochs == (3, 3)
     assert [(row.head, row.role, row.loss, row.accuracy) for row in heads.rows] == [
         (2, "chosen", -2.5, 0.65),
@@ -139,5 +139,5 @@ def test_the_page_draws_every_stage_that_has_curves(traced_run):
 def test_no_accuracy_before_evaluate(traced_run):
     (traced_run / "metrics.json").unlink()
     text = words(page(read(traced_run)))
-    assert "Its 3 heads" in text and "Label-free loss of each head" in text
+    assert "Its 3 heads" in text and "Label-free score of each head" in text
     assert "racle" not in text.split("<body>")[1].split("<script>")[0] and "<b>Accuracy" not in text and "ACC, %" not in text

@@ -48,8 +48,8 @@ def compare(stage: Stage, accuracies: Rows) -> Heads | None:
     spots = _by_labels(accuracies, chosen) if accuracies else []
     charts = []
     if scores:
-        note = "What the run chooses by: the lowest loss of any head at any epoch. No label is in it."
-        charts.append(draw_lines("Label-free loss", note, scores, _by_loss(scores, chosen), loss))
+        note = "What the run chooses by: the lowest score of any head at any epoch. No label is in it."
+        charts.append(draw_lines("Label-free score", note, scores, _by_loss(scores, chosen), loss))
     if accuracies:
         note = "Against the true labels, which the run never saw. The oracle shows how much a better choice could gain; no run can make it."
         charts.append(draw_lines("Accuracy", note, accuracies, spots, accuracy))
@@ -70,7 +70,7 @@ def _by_loss(scores: Rows, chosen: tuple[int, int] | None) -> list[Spot]:
     if chosen is None or chosen[0] not in dict(scores):
         return []
     epoch, head = chosen
-    return [Spot("chosen", f"chosen: head {head} at epoch {epoch}, loss {loss(dict(scores)[epoch][head])}", epoch, head)]
+    return [Spot("chosen", f"chosen: head {head} at epoch {epoch}, score {loss(dict(scores)[epoch][head])}", epoch, head)]
 
 
 def _by_labels(accuracies: Rows, chosen: tuple[int, int] | None) -> list[Spot]:
