@@ -125,7 +125,8 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
             "head_batch": 5000,
             "joint_epochs": 200,
         }
-    return {"head_epochs": _epochs(n, 600_000, 6, 30), "joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
+    heads = {"head_epochs": _epochs(n, 600_000, 6, 30), "head_repeats": _epochs(n, 60_000, 1, 8)}
+    return heads | {"joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
