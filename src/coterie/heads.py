@@ -98,6 +98,24 @@ class Centroids(nn.Module):
         return -(z.square().sum(1, keepdim=True) - 2 * z @ c.T + c.square().sum(1))[None] / self.temperature
 
 
+class UnitCentroids(Centroids):
+    """`Centroids` of unit features: takes features as they are and brings them to unit length itself; a zero row stays zero."""
+
+    def calibrate(self, centroids_KD: Tensor, features_ND: Tensor, labels_N: Tensor) -> None:
+        super().calibrate(centroids_KD, F.normalize(features_ND, dim=1), labels_N)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return super().forward(F.normalize(features_BD, dim=1))
+
+
+class Classifier(nn.Linear):
+    """DeepCluster's: features (B, D) -> logits (B, K), weights N(0, 0.01) (standard deviation, the published code's), biases 0."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, 0, 0.01)
+        nn.init.zeros_(self.bias)
+
+
 class Projector(nn.Module):
     """Features (B, D) -> unit vectors (B, out) through one hidden layer of width D (SimCLR sec. 4.2)."""
 

@@ -128,6 +128,22 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"head_epochs": _epochs(n, 600_000, 6, 30), "joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
+def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    """The defaults are the published settings of v1; a GPU gets their 500 epochs, a CPU what ten minutes allow."""
+    own: dict[str, Any] = {"pretext_epochs": 0}
+    if preset == "quick":
+        return own | {"epochs": 8, "batch": 64, "draws": 2.0}
+    if preset == "digits":
+        return own | {"epochs": 40, "draws": 2.0, "components": 64}
+    if preset.startswith("imagenet"):
+        own |= {"pretext": "simclr"}  # no epochs of it: random weights
+        own |= {"encoder": "alexnet-sobel"} if gpu else _photos(n, gpu) | own
+    if gpu:
+        return own | {"epochs": 500, "pseudo_clusters": 10_000 if preset == "imagenet1000" and n >= 200_000 else 0}
+    views = {"glyphs": 1_000_000, "garments": 700_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
+    return own | {"epochs": _epochs(n, views, 6, 100)}
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "pixels", "pretext": "frozen"}
 
@@ -135,6 +151,7 @@ def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "scan": _scan,
     "spice": _spice,
+    "deepcluster": _deepcluster,
     "kmeans": _kmeans,
 }  # what a method adds to the shared part
 

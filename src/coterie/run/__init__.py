@@ -157,17 +157,19 @@ class Run:
 
     # ---- inside an epoch
 
-    def batches(self, images: Images, size: int, generator: torch.Generator | None = None, drop_last: bool = False) -> Iterator[Batch]:
-        """Batches of `images` on the device, in order or (with a generator) shuffled; on several ranks each takes every world-th image.
+    def batches(
+        self, images: Images, size: int, generator: torch.Generator | None = None, drop_last: bool = False, ids: Tensor | None = None
+    ) -> Iterator[Batch]:
+        """Batches of `images` on the device, in order, shuffled (with a generator), or as `ids` say; of several ranks each takes its share.
 
         Inside a stage with a time budget the last batch comes at its deadline.
         """
-        images = self.place(images)
-        world, ids = self.devices.world, None
+        images, world = self.place(images), self.devices.world
         if world > 1:
-            order = torch.arange(len(images)) if generator is None else torch.randperm(len(images), generator=generator)
+            order = torch.arange(len(images)) if ids is None else ids
+            order = order if generator is None else order[torch.randperm(len(order), generator=generator)]
             ids, generator = order[self.devices.rank :: world], None
-            ids = ids[: len(images) // world] if drop_last else ids
+            ids = ids[: len(order) // world] if drop_last else ids
         for batch in images.batches(size, generator=generator, ids=ids, drop_last=drop_last):
             yield batch
             self._seen += len(batch.index_B) * world
