@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.heads import Centroids, Heads, MlpHeads, Projector
+from coterie.heads import Centroids, Classifier, Heads, MlpHeads, Projector, UnitCentroids
 from coterie.model import HEADS
 from coterie.run.seeding import forked
 
@@ -242,3 +242,28 @@ def test_projector_gives_unit_rows():
     assert net(draw(6, 8)).shape == (6, 5)
     torch.testing.assert_close(net(draw(6, 8)).norm(dim=1), torch.ones(6))
     assert net(torch.zeros(2, 8, dtype=torch.bfloat16).float()).dtype == torch.float32
+
+
+# ---- DeepCluster's
+
+
+def test_unit_centroids_take_features_of_any_length():
+    """They say of raw features what plain centroids say of unit ones, and the length of a feature changes nothing."""
+    z, labels = draw(40, 6, seed=1), torch.arange(40) % 3
+    unit = torch.nn.functional.normalize(z, dim=1)
+    centroids = torch.stack([unit[labels == k].mean(0) for k in range(3)])
+    plain, own = Centroids(6, 3), UnitCentroids(6, 3)
+    plain.calibrate(centroids, unit, labels), own.calibrate(centroids, z, labels)
+    assert float(own.temperature) == pytest.approx(float(plain.temperature), rel=1e-6)
+    torch.testing.assert_close(own(z), plain(unit), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own(z * torch.rand(40, 1).add(0.5)), own(z), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(own(z), plain(z), atol=0.1), "of raw features plain centroids say something else"
+    assert own(torch.zeros(1, 6)).isfinite().all()
+
+
+def test_the_first_weights_of_a_classifier():
+    with forked(0):
+        classifier = Classifier(200, 300)
+    assert float(classifier.weight.detach().std()) == pytest.approx(0.01, rel=0.02) and not classifier.bias.any()
+    z = draw(5, 200)
+    torch.testing.assert_close(classifier(z), z @ classifier.weight.T)
