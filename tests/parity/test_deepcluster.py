@@ -23,7 +23,7 @@ def test_dc_pic(golden):
 
 @pytest.mark.parametrize("case", "abc")
 def test_dc_sampler(golden, case):
-    """The intended histogram, of 2 N draws: every non-empty cluster its share. The reference draws one more for each, and cuts at random."""
+    """The intended histogram, of 2 N draws: each non-empty cluster its share. The reference draws one more each, and cuts at random."""
     z = golden("dc_sampler")
     labels, intended = torch.tensor(z[f"{case}_assign"]).long(), z[f"{case}_intended_label_hist"]
     drawn = uniform_draw(labels, int(intended.sum()), torch.Generator().manual_seed(0))

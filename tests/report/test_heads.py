@@ -146,10 +146,11 @@ def test_no_accuracy_before_evaluate(traced_run):
 def test_deepcluster_shows_how_its_clusters_settle(tmp_path, labels):
     """NMI and re-assigned images from the second epoch on, for all to see; sizes of pseudo-clusters among the other curves."""
     lines = [
-        {"stage": "deep clustering", "epoch": epoch, "loss": 4.0 - epoch, "clusters": 40, "empty": 3 - epoch, "smallest": 2, "largest": 9, "sizes": [9, 2]}
+        {"stage": "deep clustering", "epoch": epoch, "loss": 4.0 - epoch, "clusters": 40, "empty": 3 - epoch}
+        | {"smallest": 2, "largest": 9, "sizes": [9, 2]}
         | ({"nmi": 0.6 + epoch / 10, "changed": 0.5 - epoch / 10} if epoch else {})
         for epoch in range(3)
-    ]  # fmt: skip
+    ]
     features, p = blobs(labels, 4)
     run = fake_run(
         tmp_path / "run", [str(i) for i in labels], drawings(labels, 16), labels, p, features, method="deepcluster", stages=lines
