@@ -1,7 +1,7 @@
 """A method on digits over seeds: `python -m benchmarks.digits [--method scan] [--seeds 5] [--set FIELD=VALUE ...]`.
 
-A row per seed; seeds done are skipped. DeepCluster gets a second row, in settling.csv: NMI of successive clusterings and share of re-assigned
-images at the start and at the end. Each seed trains its own pretext. True labels are read after the fit, by `evaluate`.
+A row per seed; seeds done are skipped. DeepCluster gets a second row, in settling.csv: NMI of successive clusterings and share of
+re-assigned images at the start and at the end. Each seed trains its own pretext. True labels are read after the fit, by `evaluate`.
 """
 
 import argparse

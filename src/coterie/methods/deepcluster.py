@@ -26,7 +26,7 @@ from torch.optim import SGD
 from coterie import augment
 from coterie.augment import Augment
 from coterie.diagnose import continuity
-from coterie.encoder import PRECOMPUTED, features
+from coterie.encoder import PRECOMPUTED, SOBEL, features
 from coterie.errors import InputError
 from coterie.heads import Classifier, Projector, UnitCentroids
 from coterie.images import Images
@@ -243,8 +243,8 @@ def check(images: Images, config: Config) -> None:
     for name, words in CHOICES.items():
         if getattr(config, name) not in words:
             raise InputError(f"{name}={getattr(config, name)}: there are {', '.join(filter(None, words))}")
-    if config.encoder == PRECOMPUTED and config.epochs:
-        raise InputError("deepcluster trains its encoder, and precomputed features have none; take --method kmeans, or --set epochs=0")
+    if config.epochs and config.encoder.removesuffix(SOBEL) in (PRECOMPUTED, "pixels"):
+        raise InputError(f"encoder={config.encoder} has nothing that deepcluster could train; take --method kmeans, or --set epochs=0")
     if config.variant == "v2" and config.clustering != "k-means":
         raise InputError(f"clustering={config.clustering} gives no centroids, which are the prototypes of variant=v2; take variant=v1")
     if config.pseudo_clusters > len(images):
