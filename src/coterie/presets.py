@@ -132,16 +132,18 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     """The defaults are the published settings of v1; a GPU gets their 500 epochs, a CPU what ten minutes allow."""
     own: dict[str, Any] = {"pretext_epochs": 0}
     if preset == "quick":
-        return own | {"epochs": 8, "batch": 64, "draws": 2.0}
+        return own | {"epochs": 8, "batch": 32, "draws": 4.0, "schedule": "cosine"}
     if preset == "digits":
-        return own | {"epochs": 40, "draws": 2.0, "components": 64}
+        return own | {"view_size": 0, "epochs": 40, "batch": 64, "draws": 2.0, "schedule": "cosine", "components": 64}
     if preset.startswith("imagenet"):
         own |= {"pretext": "simclr"}  # no epochs of it: random weights
         own |= {"encoder": "alexnet-sobel"} if gpu else _photos(n, gpu) | own
     if gpu:
         return own | {"epochs": 500, "pseudo_clusters": 10_000 if preset == "imagenet1000" and n >= 200_000 else 0}
-    views = {"glyphs": 1_000_000, "garments": 700_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
-    return own | {"epochs": _epochs(n, views, 6, 100)}
+    own |= {"image_size": 24, "view_size": 0} if preset == "garments" else {}  # views as large as what is clustered
+    views = {"glyphs": 1_000_000, "garments": 560_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
+    small = {"batch": 64, "draws": 2.0} if n < 20_000 else {}  # else an epoch's new classifier has hardly begun to learn when it ends
+    return own | small | {"epochs": _epochs(n * (2 if small else 1), views, 6, 100), "schedule": "cosine"}
 
 
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
