@@ -247,7 +247,7 @@ def check(images: Images, config: Config) -> None:
         raise InputError(f"encoder={config.encoder} has nothing that deepcluster could train; take --method kmeans, or --set epochs=0")
     if config.variant == "v2" and config.clustering != "k-means":
         raise InputError(f"clustering={config.clustering} gives no centroids, which are the prototypes of variant=v2; take variant=v1")
-    if config.pseudo_clusters > len(images):
-        raise InputError(f"pseudo_clusters={config.pseudo_clusters}: more than the {len(images)} images there are")
     if len(images) < 2 and config.epochs:
         raise InputError(f"deepcluster needs at least 2 images, there is {len(images)}")
+    if config.pseudo_clusters > len(images):
+        raise InputError(f"pseudo_clusters={config.pseudo_clusters}: more than the {len(images)} images there are")
