@@ -248,17 +248,23 @@ def test_projector_gives_unit_rows():
 
 
 def test_unit_centroids_take_features_of_any_length():
-    """They say of raw features what plain centroids say of unit ones, and the length of a feature changes nothing."""
-    z, labels = draw(40, 6, seed=1), torch.arange(40) % 3
-    unit = torch.nn.functional.normalize(z, dim=1)
-    centroids = torch.stack([unit[labels == k].mean(0) for k in range(3)])
+    """They say of raw features what plain centroids say of centred unit ones; distance from the mean changes nothing, direction does."""
+    z, labels = draw(40, 6, seed=1) + 3, torch.arange(40) % 3
     plain, own = Centroids(6, 3), UnitCentroids(6, 3)
-    plain.calibrate(centroids, unit, labels), own.calibrate(centroids, z, labels)
-    assert float(own.temperature) == pytest.approx(float(plain.temperature), rel=1e-6)
-    torch.testing.assert_close(own(z), plain(unit), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(own(z * torch.rand(40, 1).add(0.5)), own(z), rtol=1e-4, atol=1e-4)
+    own.mean.copy_(z.mean(0))
+    unit = own.unit(z)
+    naive = torch.stack([(row - z.mean(0)) / (row - z.mean(0)).square().sum().sqrt() for row in z])
+    torch.testing.assert_close(unit, naive)
+    centroids = torch.stack([unit[labels == k].mean(0) for k in range(3)])
+    plain.calibrate(centroids, unit, labels), own.calibrate(centroids, unit, labels)
+    torch.testing.assert_close(own(z), plain(unit))
+    further = z.mean(0) + (z - z.mean(0)) * (torch.arange(40)[:, None] % 5 + 0.5)
+    torch.testing.assert_close(own(further), own(z), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(own(z), plain(z), atol=0.1), "of raw features plain centroids say something else"
-    assert own(torch.zeros(1, 6)).isfinite().all()
+    assert own(z.mean(0, keepdim=True)).isfinite().all()
+    again = UnitCentroids(6, 3)
+    again.load_state_dict(own.state_dict())
+    assert torch.equal(again(z), own(z)), "the mean is kept with it"
 
 
 def test_the_first_weights_of_a_classifier():

@@ -99,13 +99,23 @@ class Centroids(nn.Module):
 
 
 class UnitCentroids(Centroids):
-    """`Centroids` of unit features: takes features as they are and brings them to unit length itself; a zero row stays zero."""
+    """`Centroids` among directions: takes features as they are; seen from `mean` and brought to unit length (`unit`), they are compared.
 
-    def calibrate(self, centroids_KD: Tensor, features_ND: Tensor, labels_N: Tensor) -> None:
-        super().calibrate(centroids_KD, F.normalize(features_ND, dim=1), labels_N)
+    Features behind a ReLU all point the same way from the origin; from their mean they differ more. `calibrate` takes them as `unit` gives
+    them. A feature equal to the mean stays zero.
+    """
+
+    mean: Tensor
+
+    def __init__(self, n_features: int, n_clusters: int):
+        super().__init__(n_features, n_clusters)
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def unit(self, features_BD: Tensor) -> Tensor:
+        return F.normalize(features_BD.to(self.mean.dtype) - self.mean, dim=1)
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        return super().forward(F.normalize(features_BD, dim=1))
+        return super().forward(self.unit(features_BD))
 
 
 class Classifier(nn.Linear):

@@ -134,9 +134,9 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     if preset == "quick":
         return own | {"epochs": 8, "batch": 32, "draws": 4.0, "schedule": "cosine"}
     if preset == "digits":
-        return own | {"view_size": 0, "epochs": 40, "batch": 64, "draws": 2.0, "schedule": "cosine", "components": 64}
+        return own | {"view_size": 0, "epochs": 40, "batch": 64, "draws": 2.0, "schedule": "cosine", "components": 64, "restarts": 50}
     if preset.startswith("imagenet"):
-        own |= {"pretext": "simclr"}  # no epochs of it: random weights
+        own |= {"pretext": "simclr", "restarts": 3}  # no epochs of it: random weights
         own |= {"encoder": "alexnet-sobel"} if gpu else _photos(n, gpu) | own
     if gpu:
         return own | {"epochs": 500, "pseudo_clusters": 10_000 if preset == "imagenet1000" and n >= 200_000 else 0}

@@ -150,7 +150,7 @@ def test_alexnet_behind_the_sobel_filters(drawn, tmp_path):
 def test_nothing_is_trained_in_the_random_rows(drawn, tmp_path):
     run = Run(tmp_path / "run", devices=Devices("cpu", "fp32", 1))
     images = open_images(drawn(20), size=16)
-    config = deepcluster.Config(n_clusters=4, image_size=16, epochs=0)
+    config = deepcluster.Config(n_clusters=4, image_size=16, epochs=0, restarts=2)
     fitted = deepcluster.fit(images, config, run)
     fresh = deepcluster.pretext.train(images, config, Run(tmp_path / "fresh", devices=Devices("cpu", "fp32", 1)))
     assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in fitted.encoder.state_dict().items())

@@ -9,14 +9,14 @@ v2, each epoch:
     2. learn        the network predicts an image's pseudo-cluster in each head, whose fixed prototypes are the centroids, from several
                     views; their features go into the bank
 and then:
-    4. partition    k-means of the unit features into the clusters that were asked for
+    4. partition    k-means of the features' directions, seen from their mean, into the clusters that were asked for
 
 docs/methods/deepcluster.md lists every difference from the published code. Shapes: N images, B batch, D feature, d whitened feature,
 H heads, K clusters, V views.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,11 +48,12 @@ WHOLE_VIEWS = 2  # of an image and step in v2, whose features go into the bank; 
 LEAST_IMAGES = 20  # of a pseudo-cluster on average, when nobody says how many there are to be
 MOST_SIZES = 1000  # pseudo-clusters whose sizes the history lists one by one
 SCHEDULES: dict[str, Callable[[float, float], float]] = {"constant": lambda _, rate: rate, "cosine": cosine, "one-cycle": one_cycle}
+LEFT_OPEN = {"v1": ("crops", "sgd", 0.05), "v2": ("pretext", "adamw", 2e-3)}  # views, optimiser, rate
 CHOICES = {
     "variant": ("v1", "v2"),
     "clustering": ("k-means", "power-iteration"),
     "views": ("", "crops", "pretext"),
-    "optimizer": tuple(OPTIMIZERS),
+    "optimizer": ("", *OPTIMIZERS),
     "schedule": tuple(SCHEDULES),
 }
 
@@ -72,27 +73,30 @@ class Config(PretextConfig):
     draws: float = 1.0  # images an epoch of v1 draws, for each image there is (the published code: 1)
     even: bool = True  # v1: each pseudo-cluster is drawn as often (sec. 3.3); else each image is seen once
     views: str = ""  # crops (crops and flips alone) or pretext (with its colours); empty: crops in v1, pretext in v2, as published
-    optimizer: str = "sgd"  # momentum 0.9 (sec. 3.3); or adamw
-    rate: float = 0.05  # sec. 3.3
+    optimizer: str = ""  # sgd (momentum 0.9) or adamw; empty: sgd in v1 (sec. 3.3), adamw in v2 (published: SGD with LARC)
+    rate: float = 0.0  # 0: 0.05 in v1 (sec. 3.3), 0.002 in v2; give one with an optimizer of your own
     schedule: str = "constant"  # sec. 3.3; or cosine, or one-cycle (a tenth of warm-up, then a cosine: v2)
     decay: float = 1e-5  # weight decay (sec. 3.3; 1e-6 in v2)
     classifier_rate: float = 0.05  # of v1's classifier, SGD without momentum, constant (the published code)
     n_heads: int = 3  # v2: clusterings at once (the published code)
     small_views: int = 0  # v2: further views that show details, at half the size (the published code: 4)
     temperature: float = 0.1  # v2, of the cosines with the prototypes (the published code)
-    restarts: int = 10  # of the partition; the lowest inertia is kept
+    restarts: int = 20  # of the partition; the lowest inertia is kept
     iterations: int = 100  # of the partition, at most
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     check(images, config)
+    config = settled(config)
     encoder = pretext.train(images, config, run)
     learn = learn_classes if config.variant == "v1" else learn_prototypes
     if config.epochs:
         learn(encoder, images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
     head: UnitCentroids = run.new("centroids", UnitCentroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
-    return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run, spherical=True), z_ND)
+    head.mean.copy_(z_ND.mean(0))
+    partition(head.unit(z_ND), head, config.restarts, config.iterations, run, spherical=True)
+    return Fitted.from_parts(encoder, head, z_ND)
 
 
 # ---- v1
@@ -219,13 +223,18 @@ def kinds(z_ND: Tensor, config: Config, run: Run, epoch: int) -> Tensor:
     return kmeans(z_ND, config.n_clusters, run.rng("kinds", epoch), init="k-means++", spherical=True, run=run).labels_N
 
 
+def settled(config: Config) -> Config:
+    """With the views, optimiser and rate of its variant where they are left open."""
+    views, optimizer, rate = LEFT_OPEN[config.variant]
+    return replace(config, views=config.views or views, optimizer=config.optimizer or optimizer, rate=config.rate or rate)
+
+
 def pseudo_clusters(config: Config, n: int) -> int:
     return config.pseudo_clusters or min(10 * config.n_clusters, max(config.n_clusters, n // LEAST_IMAGES))
 
 
 def view_of(config: Config) -> Augment:
-    kind = config.views or ("crops" if config.variant == "v1" else "pretext")
-    return (augment.crops if kind == "crops" else augment.pretext)(config.augment, config.view_size)
+    return (augment.crops if config.views == "crops" else augment.pretext)(config.augment, config.view_size)
 
 
 def counts(labels_N: Tensor, k: int, run: Run) -> dict[str, Any]:
