@@ -132,7 +132,7 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     """The defaults are the published settings of v1; a GPU gets their 500 epochs, a CPU what ten minutes allow."""
     own: dict[str, Any] = {"pretext_epochs": 0}
     if preset == "quick":
-        return own | {"epochs": 8, "batch": 32, "draws": 4.0, "schedule": "cosine"}
+        return own | {"epochs": 8, "batch": 32, "draws": 2.0, "schedule": "cosine"}
     if preset == "digits":
         return own | {"view_size": 0, "epochs": 40, "batch": 64, "draws": 2.0, "schedule": "cosine", "components": 64, "restarts": 50}
     if preset.startswith("imagenet"):

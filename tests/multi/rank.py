@@ -26,7 +26,7 @@ SETTINGS = {
 }
 
 CLUSTERING = {"image_size": 16, "epochs": 2, "batch": 8, "pseudo_clusters": 6, "restarts": 1}
-DEEP = {"v1": CLUSTERING, "v2": CLUSTERING | {"variant": "v2", "small_views": 1, "rate": 0.01}}
+DEEP = {"v1": CLUSTERING, "v2": CLUSTERING | {"variant": "v2", "small_views": 1}}
 LABELLING = {"selflabel_epochs": 2, "selflabel_batch": 8, "threshold": 0.3, "pretext_epochs": 1}
 
 
