@@ -1,6 +1,7 @@
-"""SCAN on digits over seeds: `python -m benchmarks.digits [--seeds 5] [--set FIELD=VALUE ...]`. A row per seed; seeds done are skipped.
+"""A method on digits over seeds: `python -m benchmarks.digits [--method scan] [--seeds 5] [--set FIELD=VALUE ...]`.
 
-Each seed trains its own pretext. True labels are read after the fit, by `evaluate`.
+A row per seed; seeds done are skipped. DeepCluster gets a second row, in settling.csv: NMI of successive clusterings and share of
+re-assigned images at the start and at the end. Each seed trains its own pretext. True labels are read after the fit, by `evaluate`.
 """
 
 import argparse
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
+from coterie.files import read_json_lines
 
 
 def main() -> None:
@@ -27,8 +29,19 @@ def main() -> None:
             words = [word for setting in options.set for word in ("--set", setting)]
             fitted = coterie("fit", "digits", "-o", run, "--method", options.method, "--seed", seed, *words)
             scores = coterie("evaluate", run, "--labels", "builtin", "--protocol", "clusters,knn")
+            if options.method == "deepcluster":
+                record("settling", {**key, **settled(run)})
         figures = ("acc", "nmi", "ari", "knn_acc", "baseline_acc", "features_kmeans_acc")
         record("digits", {**key, "fit_seconds": fitted["seconds"], **{name: round(scores[name], 4) for name in figures}})
+
+
+def settled(run: Path) -> dict[str, float]:
+    """NMI with the clustering before, and share of re-assigned images: at the second epoch and as the mean of the last five."""
+    rows = [row for row in read_json_lines(run / "history.jsonl") if "nmi" in row]
+    ends = {"first": rows[:1], "last": rows[-5:]}
+    return {
+        f"{name}_{when}": round(sum(row[name] for row in some) / len(some), 4) for when, some in ends.items() for name in ("nmi", "changed")
+    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from coterie.diagnose import agreement, discord, neighbour_losses, vital_signs, worries
+from coterie.diagnose import agreement, continuity, discord, neighbour_losses, vital_signs, worries
 
 
 def one_hot(labels: list[int], k: int, sure: float = 0.97) -> torch.Tensor:
@@ -145,3 +145,46 @@ def test_neighbour_losses_do_not_know_the_order_of_clusters_or_images():
     place = order.argsort()
     assert torch.allclose(neighbour_losses(p_HNK[:, order], place[neighbours_NK[order]]), expected, atol=1e-9)
     assert not torch.allclose(neighbour_losses(p_HNK[:, order], neighbours_NK), expected, atol=1e-3)
+
+
+# ---- two clusterings of the same images
+
+
+def naive_continuity(now: list[int], then: list[int]) -> dict[str, float]:
+    pairs = [(a, b) for a, b in zip(then, now) if a >= 0 and b >= 0]
+    n, olds, news = len(pairs), [a for a, _ in pairs], [b for _, b in pairs]
+
+    def entropy(labels):
+        return -sum(labels.count(c) / n * math.log(labels.count(c) / n) for c in set(labels))
+
+    mutual = sum(pairs.count(p) / n * math.log(n * pairs.count(p) / (olds.count(p[0]) * news.count(p[1]))) for p in set(pairs))
+    stayed = sum(max(pairs.count((a, b)) for b in set(news)) for a in set(olds))
+    return {"nmi": mutual / math.sqrt(entropy(olds) * entropy(news)), "changed": 1 - stayed / n}
+
+
+def test_continuity_equals_naive_loops_and_scikit_learn():
+    from sklearn.metrics import normalized_mutual_info_score
+
+    rng = torch.Generator().manual_seed(0)
+    for k, other, kept in ((3, 3, 0.8), (7, 4, 0.5), (20, 30, 0.0)):
+        then = torch.randint(k, (150,), generator=rng)
+        now = torch.where(torch.rand(150, generator=rng) < kept, then, torch.randint(other, (150,), generator=rng))
+        found = continuity(now, then)
+        assert found == pytest.approx(naive_continuity(now.tolist(), then.tolist()), abs=1e-9)
+        assert found["nmi"] == pytest.approx(normalized_mutual_info_score(then, now, average_method="geometric"), abs=1e-9)
+        now[::7], then[::11] = -1, -1
+        assert continuity(now, then) == pytest.approx(naive_continuity(now.tolist(), then.tolist()), abs=1e-9)
+
+
+def test_continuity_knows_no_names_of_clusters():
+    then = torch.randint(5, (80,), generator=torch.Generator().manual_seed(0))
+    assert continuity(torch.tensor([9, 2, 4, 0, 7])[then], then) == {"nmi": pytest.approx(1.0, abs=1e-12), "changed": 0.0}
+    merged = continuity(then.clamp(max=3), then)
+    assert merged["changed"] == 0.0 and merged["nmi"] < 1, "who joins another cluster whole stays with its own"
+
+
+def test_continuity_at_the_edge():
+    one, many = torch.zeros(6, dtype=torch.int64), torch.arange(6)
+    assert continuity(one, one) == {"nmi": 1.0, "changed": 0.0}
+    assert continuity(many, one)["nmi"] == continuity(one, many)["nmi"] == 0.0
+    assert continuity(one, torch.full((6,), -1)) == {}

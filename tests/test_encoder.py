@@ -9,6 +9,7 @@ from torch import nn
 
 from coterie import encoder as module
 from coterie.backbones.cifar_resnet import CifarResNet
+from coterie.backbones.sobel import Sobel
 from coterie.encoder import EncoderSpec, build, colour_statistics, features, load_pretrained, load_weights
 from coterie.errors import InputError
 from coterie.images import open_images
@@ -39,6 +40,12 @@ def run():
         ("wrn-28-2", 16, 128),
         ("wrn-28-8", 16, 512),
         ("wrn-37-2", 16, 256),
+        ("alexnet", 64, 4096),
+        ("vgg16", 32, 4096),
+        ("small-sobel", 16, 128),
+        ("resnet18-cifar-sobel", 16, 512),
+        ("wrn-28-2-sobel", 16, 128),
+        ("pixels-sobel", 9, 162),
         ("pixels", 9, 243),
     ],
 )
@@ -63,6 +70,26 @@ def test_a_timm_model_is_built_headless():
     net = build(EncoderSpec("resnet18", 32)).eval()
     with torch.no_grad():
         assert net(torch.rand(2, 3, 32, 32)).shape == (2, 512) == (2, net.n_features)
+
+
+def test_sobel_stands_before_the_network_and_behind_the_colours():
+    net, x = build(EncoderSpec("small-sobel", 16)).eval(), torch.rand(3, 3, 16, 16)
+    net.standardise(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 1.0, 2.0]))
+    edges = Sobel()((x - net.mean.view(3, 1, 1)) / net.deviation.view(3, 1, 1))
+    with torch.no_grad():
+        torch.testing.assert_close(net(x), net.backbone(edges))
+        torch.testing.assert_close(net.maps(x).mean((2, 3)), net(x), rtol=1e-4, atol=1e-5)
+    assert not any(key.startswith("front") for key in net.state_dict()), "files of other encoders stay as they are"
+
+
+def test_sobel_before_a_timm_model():
+    net = build(EncoderSpec("resnet18-sobel", 32)).eval()
+    with torch.no_grad():
+        assert net(torch.rand(2, 3, 32, 32)).shape == (2, 512)
+    with pytest.raises(InputError, match="edges"):
+        load_pretrained(net)
+    with pytest.raises(InputError, match="precomputed-sobel"):
+        build(EncoderSpec("precomputed-sobel", 1))
 
 
 def test_pixels_are_the_pixels_standardised():

@@ -16,16 +16,18 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from coterie import KMeans, metrics, open_images
 from coterie import load as load_run
 from coterie.errors import InputError
-from coterie.estimators import OF_METHOD, SCAN, SPICE
+from coterie.estimators import OF_METHOD, SCAN, SPICE, DeepCluster
 
 TINY = {
     SCAN: {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 0, "n_heads": 3},
     SPICE: {"image_size": 16, "pretext_epochs": 4, "head_epochs": 3, "head_steps": 4, "joint_epochs": 0, "n_heads": 6},
+    DeepCluster: {"image_size": 16, "epochs": 3, "batch": 32, "restarts": 2},
     KMeans: {"image_size": 16, "restarts": 2},
 }
 HEADS_ONLY = {
     SCAN: {"cluster_epochs": 1, "cluster_steps": 3, "n_heads": 1, "selflabel_epochs": 0},
     SPICE: {"head_epochs": 3, "head_steps": 2, "head_repeats": 2, "n_heads": 6},
+    DeepCluster: {"epochs": 0, "restarts": 1},
     KMeans: {"restarts": 1},
 }
 
@@ -232,7 +234,7 @@ def blobs(n: int = 60, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", list(TINY))
 def test_precomputed(kind, tmp_path):
-    settings = {"cluster_epochs": 4, "n_heads": 2} if kind is SCAN else {}
+    settings = {SCAN: {"cluster_epochs": 4, "n_heads": 2}, DeepCluster: {"epochs": 0}}.get(kind, {})
     model = kind(3, encoder="precomputed", settings=settings, threads=1).fit(blobs())
     assert metrics.accuracy(np.arange(60) % 3, model.labels_) > 0.95 and model.n_features_in_ == 6
     for rows in (blobs(), torch.tensor(blobs(), requires_grad=True), blobs().tolist()):

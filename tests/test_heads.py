@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.heads import Centroids, Heads, MlpHeads, Projector
+from coterie.heads import Centroids, Classifier, Heads, MlpHeads, Projector, UnitCentroids
 from coterie.model import HEADS
 from coterie.run.seeding import forked
 
@@ -242,3 +242,34 @@ def test_projector_gives_unit_rows():
     assert net(draw(6, 8)).shape == (6, 5)
     torch.testing.assert_close(net(draw(6, 8)).norm(dim=1), torch.ones(6))
     assert net(torch.zeros(2, 8, dtype=torch.bfloat16).float()).dtype == torch.float32
+
+
+# ---- DeepCluster's
+
+
+def test_unit_centroids_take_features_of_any_length():
+    """They say of raw features what plain centroids say of centred unit ones; distance from the mean changes nothing, direction does."""
+    z, labels = draw(40, 6, seed=1) + 3, torch.arange(40) % 3
+    plain, own = Centroids(6, 3), UnitCentroids(6, 3)
+    own.mean.copy_(z.mean(0))
+    unit = own.unit(z)
+    naive = torch.stack([(row - z.mean(0)) / (row - z.mean(0)).square().sum().sqrt() for row in z])
+    torch.testing.assert_close(unit, naive)
+    centroids = torch.stack([unit[labels == k].mean(0) for k in range(3)])
+    plain.calibrate(centroids, unit, labels), own.calibrate(centroids, unit, labels)
+    torch.testing.assert_close(own(z), plain(unit))
+    further = z.mean(0) + (z - z.mean(0)) * (torch.arange(40)[:, None] % 5 + 0.5)
+    torch.testing.assert_close(own(further), own(z), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(own(z), plain(z), atol=0.1), "of raw features plain centroids say something else"
+    assert own(z.mean(0, keepdim=True)).isfinite().all()
+    again = UnitCentroids(6, 3)
+    again.load_state_dict(own.state_dict())
+    assert torch.equal(again(z), own(z)), "the mean is kept with it"
+
+
+def test_the_first_weights_of_a_classifier():
+    with forked(0):
+        classifier = Classifier(200, 300)
+    assert float(classifier.weight.detach().std()) == pytest.approx(0.01, rel=0.02) and not classifier.bias.any()
+    z = draw(5, 200)
+    torch.testing.assert_close(classifier(z), z @ classifier.weight.T)

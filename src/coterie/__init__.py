@@ -14,17 +14,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "SCAN": "estimators",
     "SPICE": "estimators",
+    "DeepCluster": "estimators",
     "KMeans": "estimators",
     "load": "estimators",
     "open_images": "images",
     "Images": "images",
     "InputError": "errors",
 }
-__all__ = ["SCAN", "SPICE", "Images", "InputError", "KMeans", "load", "open_images"]
+__all__ = ["SCAN", "SPICE", "DeepCluster", "Images", "InputError", "KMeans", "load", "open_images"]
 
 if TYPE_CHECKING:
     from coterie.errors import InputError
-    from coterie.estimators import SCAN, SPICE, KMeans, load
+    from coterie.estimators import SCAN, SPICE, DeepCluster, KMeans, load
     from coterie.images import Images, open_images
 
 

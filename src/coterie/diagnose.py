@@ -69,6 +69,32 @@ def neighbour_losses(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | Non
     return total_H / pairs_NC.numel() - distribution_entropy(p_HNK.mean(1), prior_K)
 
 
+def continuity(labels_N: Tensor, before_N: Tensor) -> dict[str, float]:
+    """How two clusterings of the same images agree, whatever their clusters are called; images that either leaves out (-1) do not count.
+
+    nmi      mutual information over the geometric mean of the two entropies, in [0, 1] (DeepCluster, sec. 4.1); of two clusterings without
+             entropy 1.0, of one with and one without 0.0
+    changed  share of images that did not go where most of their former cluster went, in [0, 1)
+    Empty when no image counts. Memory grows with the pairs of clusters that occur, never with all there could be.
+    """
+    both_N = (labels_N >= 0) & (before_N >= 0)
+    labels, before = labels_N[both_N], before_N[both_N]
+    if not len(labels):
+        return {}
+    k = int(labels.max()) + 1
+    pairs_P, counts_P = (before * k + labels).unique(return_counts=True)
+    p_P = counts_P.double() / len(labels)
+    p_now, p_then = (group.bincount().double() / len(labels) for group in (labels, before))
+    mutual = (p_P * (p_P / (p_then[pairs_P // k] * p_now[pairs_P % k])).log()).sum()
+    entropies = [-(p * p.clamp(min=1e-300).log()).sum() for p in (p_now, p_then)]
+    most = counts_P.new_zeros(len(p_then)).scatter_reduce(0, pairs_P // k, counts_P, "amax")
+    if min(entropies) <= 0:
+        nmi = 1.0 if max(entropies) <= 0 else 0.0
+    else:
+        nmi = float((mutual / (entropies[0] * entropies[1]).sqrt()).clamp(0, 1))
+    return {"nmi": nmi, "changed": 1 - int(most.sum()) / len(labels)}
+
+
 def worries(signs: dict[str, Any]) -> list[str]:
     """What is wrong with a clustering of these vital signs, each with what to try; empty when well."""
     sizes, found = signs["sizes"], []

@@ -2,7 +2,9 @@
 
 Names: "small" and "small-32" (ResNet-9 of width 16 and 32), "resnet18-cifar", "resnet34-cifar", "resnet18-stl", "resnet34-stl",
 "wrn-28-2", "wrn-28-8", "wrn-37-2" (FixMatch's wide residual networks: CIFAR-10, CIFAR-100, and STL-10 at 96 px),
-"pixels" (no network: the pixels themselves), "precomputed" (no network and no images: features as given), or any timm model.
+"alexnet", "vgg16" (DeepCluster's networks, made for 224 px), "pixels" (no network: the pixels themselves), "precomputed" (no network
+and no images: features as given), or any timm model. "-sobel" behind any of them but the last two puts DeepCluster's Sobel filters in
+front of the network: "alexnet-sobel", "small-sobel".
 
 Shapes: N images, B batch, D feature.
 """
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coterie.backbones.alexnet import Classic, alexnet, vgg16
 from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.backbones.resnet9 import ResNet9, stem_stride
+from coterie.backbones.sobel import CHANNELS, Sobel
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import InputError
 from coterie.images import Images
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from coterie.run import Run
 
 PRECOMPUTED = "precomputed"
+SOBEL = "-sobel"
 STATISTICS_FROM = 10_000  # images that mean and deviation of the colours are taken from
 
 
@@ -35,9 +40,14 @@ class EncoderSpec:
     name: str
     image_size: int
 
+    @property
+    def network(self) -> str:
+        """The name without what stands in front of the network."""
+        return self.name.removesuffix(SOBEL)
+
 
 class Encoder(nn.Module):
-    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, then the backbone runs."""
+    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, edges found if asked, then the backbone runs."""
 
     mean: Tensor
     deviation: Tensor
@@ -45,7 +55,8 @@ class Encoder(nn.Module):
     def __init__(self, spec: EncoderSpec):
         super().__init__()
         self.spec = spec
-        self.backbone, self.n_features = _backbone(spec)
+        self.front = Sobel() if spec.name.endswith(SOBEL) else nn.Identity()
+        self.backbone, self.n_features = _backbone(spec, CHANNELS if spec.name.endswith(SOBEL) else 3)
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("deviation", torch.full((3,), 0.25))
 
@@ -60,7 +71,7 @@ class Encoder(nn.Module):
     def standardised(self, pixels_B3HW: Tensor) -> Tensor:
         """What the backbone gets."""
         x = (pixels_B3HW - self.mean.view(1, 3, 1, 1)) / self.deviation.view(1, 3, 1, 1)
-        return x.contiguous(memory_format=torch.channels_last)
+        return self.front(x).contiguous(memory_format=torch.channels_last)
 
     def maps(self, pixels_B3HW: Tensor) -> Tensor | None:
         """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features)."""
@@ -99,7 +110,7 @@ def load_weights(encoder: Encoder, file: Path) -> None:
             f"--weights {file}: {len(missing)} of {len(wanted)} tensors of {encoder.spec.name} are not in it (first: {missing[0]})"
         )
     encoder.backbone.load_state_dict({key: state[key] for key in wanted})
-    if encoder.spec.name not in OWN:
+    if encoder.spec.network not in OWN:
         _take_published_colours(encoder)
 
 
@@ -107,12 +118,14 @@ def load_pretrained(encoder: Encoder) -> None:
     """Loads the weights timm publishes for this model, from its cache or the hub; sets the colour statistics they were trained with."""
 
     name = encoder.spec.name
-    if name in OWN:
+    if encoder.spec.network in OWN:
         raise InputError(
             f"encoder {name!r} has no published weights; give a local file with --weights, or name a timm model with --encoder"
         )
+    if name.endswith(SOBEL):
+        raise InputError(f"encoder {name!r} sees edges, and published weights were trained on colours; leave {SOBEL} out, or train it")
     try:
-        source = _timm(encoder.spec, pretrained=True)
+        source = _timm(encoder.spec, 3, pretrained=True)
     except Exception as error:  # whatever way the hub fails, the person offline needs the same advice
         raise InputError(
             f"the weights of {name!r} could not be loaded ({type(error).__name__}); with no network, download its model.safetensors from "
@@ -150,13 +163,17 @@ def features(
     part; all get all."""
     was_training = encoder.training
     encoder.eval()
-    rows: list[Tensor] = []
+    mine, filled = torch.empty(0), 0
     with torch.inference_mode():
         for pixels_B3HW in _share(images, run, batch_size):
             with run.autocast():
-                rows.append(encoder(view(pixels_B3HW) if view else pixels_B3HW).float())
+                z_BD = encoder(view(pixels_B3HW) if view else pixels_B3HW).float()
+            if not filled:  # once, so that the features lie in memory once; outside inference mode, whose tensors autograd would refuse
+                with torch.inference_mode(False):
+                    mine = torch.empty(-(-len(images) // run.world), z_BD.shape[1], device=z_BD.device)
+            mine[filled : filled + len(z_BD)] = z_BD
+            filled += len(z_BD)
     encoder.train(was_training)
-    mine = torch.cat(rows)  # outside inference mode, whose tensors autograd would refuse
     return mine if run.world == 1 else run.gather(mine)[: len(images)]
 
 
@@ -168,38 +185,42 @@ def _share(images: Images, run: "Run", batch_size: int) -> Iterable[Tensor]:
         yield batch.pixels_B3HW
 
 
-OWN: dict[str, Callable[[int], ResNet9 | CifarResNet | WideResNet]] = {
-    "small": lambda size: ResNet9(16, stem_stride(size)),
-    "small-32": lambda size: ResNet9(32, stem_stride(size)),
-    "resnet18-cifar": lambda size: CifarResNet(18),
-    "resnet34-cifar": lambda size: CifarResNet(34),
-    "resnet18-stl": lambda size: CifarResNet(18, pool_stem=True),
-    "resnet34-stl": lambda size: CifarResNet(34, pool_stem=True),
-    "wrn-28-2": lambda size: WideResNet(2),
-    "wrn-28-8": lambda size: WideResNet(8),
-    "wrn-37-2": lambda size: WideResNet(2, strides=(2, 2, 2, 2)),
+OWN: dict[str, Callable[[int, int], ResNet9 | CifarResNet | WideResNet | Classic]] = {  # of image size and channels
+    "small": lambda size, channels: ResNet9(16, stem_stride(size), channels),
+    "small-32": lambda size, channels: ResNet9(32, stem_stride(size), channels),
+    "resnet18-cifar": lambda size, channels: CifarResNet(18, channels=channels),
+    "resnet34-cifar": lambda size, channels: CifarResNet(34, channels=channels),
+    "resnet18-stl": lambda size, channels: CifarResNet(18, pool_stem=True, channels=channels),
+    "resnet34-stl": lambda size, channels: CifarResNet(34, pool_stem=True, channels=channels),
+    "wrn-28-2": lambda size, channels: WideResNet(2, channels=channels),
+    "wrn-28-8": lambda size, channels: WideResNet(8, channels=channels),
+    "wrn-37-2": lambda size, channels: WideResNet(2, strides=(2, 2, 2, 2), channels=channels),
+    "alexnet": alexnet,
+    "vgg16": vgg16,
 }
 
 
-def _backbone(spec: EncoderSpec) -> tuple[nn.Module, int]:
-    if spec.name == "pixels":
-        return Flat(), 3 * spec.image_size**2
+def _backbone(spec: EncoderSpec, channels: int) -> tuple[nn.Module, int]:
+    if spec.network == "pixels":
+        return Flat(), channels * spec.image_size**2
     if spec.name == PRECOMPUTED:
         return Flat(), 0  # whatever is given
-    if spec.name in OWN:
-        own = OWN[spec.name](spec.image_size)
+    if spec.network in OWN:
+        own = OWN[spec.network](spec.image_size, channels)
         return own, own.n_features
-    backbone: Any = _timm(spec, pretrained=False)
+    backbone: Any = _timm(spec, channels, pretrained=False)
     return backbone, backbone.num_features
 
 
-def _timm(spec: EncoderSpec, pretrained: bool) -> nn.Module:
+def _timm(spec: EncoderSpec, channels: int, pretrained: bool) -> nn.Module:
     import timm
 
-    if not timm.is_model(spec.name):
+    if not timm.is_model(spec.network):
         raise InputError(
-            f"no encoder is called {spec.name!r}; there are {', '.join(OWN)}, pixels, and the models of timm (timm.list_models())"
+            f"no encoder is called {spec.name!r}; there are {', '.join(OWN)}, pixels, and the models of timm (timm.list_models()), "
+            f"each also with {SOBEL} behind its name"
         )
-    config = timm.get_pretrained_cfg(spec.name)
-    sized: dict[str, Any] = {"img_size": spec.image_size} if config is not None and config.fixed_input_size else {}
-    return timm.create_model(spec.name, pretrained=pretrained, num_classes=0, **sized)
+    config = timm.get_pretrained_cfg(spec.network)
+    more: dict[str, Any] = {"img_size": spec.image_size} if config is not None and config.fixed_input_size else {}
+    more |= {"in_chans": channels} if channels != 3 else {}
+    return timm.create_model(spec.network, pretrained=pretrained, num_classes=0, **more)

@@ -187,12 +187,17 @@ class SPICE(ImageClusterer):
     method = "spice"
 
 
+class DeepCluster(ImageClusterer):
+    __doc__ = f"DeepCluster (Caron et al. 2018; v2: 2020): the encoder learns its own clusters, epoch by epoch.\n\n{ImageClusterer.__doc__}"
+    method = "deepcluster"
+
+
 class KMeans(ImageClusterer):
     __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
     method = "kmeans"
 
 
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, KMeans)}
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, DeepCluster, KMeans)}
 
 
 def load(folder: str | Path) -> ImageClusterer:

@@ -99,6 +99,34 @@ class Centroids(nn.Module):
         return -(z.square().sum(1, keepdim=True) - 2 * z @ c.T + c.square().sum(1))[None] / self.temperature
 
 
+class UnitCentroids(Centroids):
+    """`Centroids` among directions: takes features as they are; seen from `mean` and brought to unit length (`unit`), they are compared.
+
+    Features behind a ReLU all point the same way from the origin; from their mean they differ more. `calibrate` takes them as `unit` gives
+    them. A feature equal to the mean stays zero.
+    """
+
+    mean: Tensor
+
+    def __init__(self, n_features: int, n_clusters: int):
+        super().__init__(n_features, n_clusters)
+        self.register_buffer("mean", torch.zeros(n_features))
+
+    def unit(self, features_BD: Tensor) -> Tensor:
+        return F.normalize(features_BD.to(self.mean.dtype) - self.mean, dim=1)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return super().forward(self.unit(features_BD))
+
+
+class Classifier(nn.Linear):
+    """DeepCluster's: features (B, D) -> logits (B, K), weights N(0, 0.01) (standard deviation, the published code's), biases 0."""
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.weight, 0, 0.01)
+        nn.init.zeros_(self.bias)
+
+
 class Projector(nn.Module):
     """Features (B, D) -> unit vectors (B, out) through one hidden layer of width D (SimCLR sec. 4.2)."""
 

@@ -275,4 +275,7 @@ def pca_whiten(features_ND: Tensor, n_components: int = 256) -> Tensor:
         variance, axes = variance_D.flip(0)[:d].clamp(min=0), axes_DD.flip(1)[:, :d]
         scale = (variance + 1e-8 * variance[0]).clamp(min=torch.finfo(dtype).tiny).rsqrt()
         whiten = (axes * scale).to(features_ND.device, dtype)
-        return torch.cat([unit((features_ND[part].to(dtype) - mean_D) @ whiten) for part in chunks(n, CHUNK)])
+        whitened_Nd = whiten.new_empty(n, d)  # filled in chunks: parts to be joined would need twice its memory
+        for part in chunks(n, CHUNK):
+            whitened_Nd[part] = unit((features_ND[part].to(dtype) - mean_D) @ whiten)
+        return whitened_Nd

@@ -80,6 +80,16 @@ def double_softmax_cross_entropy(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
     return cross_entropy(softmax(logits_BK), labels_B)
 
 
+def prototype_loss(z_VBD: Tensor, prototypes_HKD: Tensor, labels_HB: Tensor, temperature: float = 0.1) -> Tensor:
+    """DeepCluster-v2's loss: cross-entropy of the cosines of V views with each head's fixed prototypes, the mean of the heads.
+
+    z_VBD unit features of the views; labels_HB the pseudo-label of an image in each head, -1 rows are ignored. Temperature 0.1: Caron et
+    al. 2020, the published code.
+    """
+    logits_HVBK = torch.einsum("vbd,hkd->hvbk", _float(z_VBD), prototypes_HKD)
+    return cross_entropy(logits_HVBK.flatten(1, 2), labels_HB.repeat(1, len(z_VBD)), temperature).mean()
+
+
 def fixmatch(
     weak_logits_BK: Tensor, strong_logits_BK: Tensor, threshold: float = 0.95, temperature: float | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from coterie import checkpoint
 from coterie.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
 from coterie.errors import InputError
-from coterie.heads import Centroids, Heads, MlpHeads
+from coterie.heads import Centroids, Heads, MlpHeads, UnitCentroids
 from coterie.images import Images
 from coterie.run import Run
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids}
+HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids, "UnitCentroids": UnitCentroids}
 FILE = "model.safetensors"
 
 

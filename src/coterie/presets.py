@@ -129,6 +129,24 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return heads | {"joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
+def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    """The defaults are the published settings of v1; a GPU gets their 500 epochs, a CPU what ten minutes allow."""
+    own: dict[str, Any] = {"pretext_epochs": 0}
+    if preset == "quick":
+        return own | {"epochs": 8, "batch": 32, "draws": 2.0, "schedule": "cosine"}
+    if preset == "digits":
+        return own | {"view_size": 0, "epochs": 40, "batch": 64, "draws": 2.0, "schedule": "cosine", "components": 64, "restarts": 50}
+    if preset.startswith("imagenet"):
+        own |= {"pretext": "simclr", "restarts": 3}  # no epochs of it: random weights
+        own |= {"encoder": "alexnet-sobel"} if gpu else _photos(n, gpu) | own
+    if gpu:
+        return own | {"epochs": 500, "pseudo_clusters": 10_000 if preset == "imagenet1000" and n >= 200_000 else 0}
+    own |= {"image_size": 24, "view_size": 0} if preset == "garments" else {}  # views as large as what is clustered
+    views = {"glyphs": 1_000_000, "garments": 560_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
+    small = {"batch": 64, "draws": 2.0} if n < 20_000 else {}  # else an epoch's new classifier has hardly begun to learn when it ends
+    return own | small | {"epochs": _epochs(n * (2 if small else 1), views, 6, 100), "schedule": "cosine"}
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "pixels", "pretext": "frozen"}
 
@@ -136,6 +154,7 @@ def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "scan": _scan,
     "spice": _spice,
+    "deepcluster": _deepcluster,
     "kmeans": _kmeans,
 }  # what a method adds to the shared part
 

@@ -283,3 +283,25 @@ def test_a_view_of_another_size_shows_the_same(size):
     after = rng(3), rng(3)
     assert replace(Recipe(), size=size)(x, after[0]).shape == (4, 3, size, size) and Recipe()(x, after[1]).shape == x.shape
     assert torch.equal(after[0].get_state(), after[1].get_state())
+
+
+@pytest.mark.parametrize("name", ["photos", "moco", "glyphs", "garments"])
+def test_crops_are_the_geometry_alone(name):
+    """Of a picture of one colour nothing changes; of any other it is the pretext's view without colours and blur."""
+    flat = torch.full((6, 3, 12, 12), 0.3)
+    torch.testing.assert_close(augment.crops(name)(flat, rng()), flat)
+    assert not torch.allclose(augment.pretext(name)(flat, rng()), flat, atol=1e-3)
+    views = augment.crops(name, 8)(pixels(b=20), rng())
+    assert views.shape == (20, 3, 8, 8) and views.flatten(1).std(0).min() > 0
+    assert augment.crops(name).area == ((0.08, 1.0) if name in ("photos", "moco") else augment.SETS[name].area)
+
+
+@pytest.mark.parametrize("name", ["photos", "moco", "glyphs", "garments"])
+def test_details_show_less_than_any_whole_view(name):
+    """On a ramp the spread of a crop says how much of the picture it shows."""
+    ramp = torch.linspace(0, 1, 32).view(1, 1, 1, 32).expand(200, 3, 32, 32)
+    spreads = [
+        replace(view, flip=0, jitter=0, grey=0, blur=0, rotate=0)(ramp, rng()).std(3).mean()
+        for view in (augment.details(name, 16), augment.crops(name, 16))
+    ]
+    assert spreads[0] < 0.9 * spreads[1] and augment.details(name, 16)(ramp, rng()).shape == (200, 3, 16, 16)

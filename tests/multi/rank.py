@@ -11,6 +11,7 @@ from coterie import checkpoint, fitting
 from coterie.encoder import EncoderSpec, build, features
 from coterie.images import open_images
 from coterie.kmeans import kmeans
+from coterie.methods import deepcluster
 from coterie.run import Run
 from coterie.run.devices import Devices
 
@@ -24,6 +25,8 @@ SETTINGS = {
     "n_heads": 2,
 }
 
+CLUSTERING = {"image_size": 16, "epochs": 2, "batch": 8, "pseudo_clusters": 6, "restarts": 1}
+DEEP = {"v1": CLUSTERING, "v2": CLUSTERING | {"variant": "v2", "small_views": 1}}
 LABELLING = {"selflabel_epochs": 2, "selflabel_batch": 8, "threshold": 0.3, "pretext_epochs": 1}
 
 
@@ -57,6 +60,11 @@ def main(folder: Path) -> None:
             images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=settings, seed=1)
             made = _weights_of(images, plan, folder / name, devices, budget)
             checkpoint.save(folder / f"{name}-{run.rank}.safetensors", made)
+    for name, settings in DEEP.items():
+        images, plan = fitting.plan(pixels, "deepcluster", clusters=4, preset="quick", settings=settings, seed=1)
+        fitted = deepcluster.fit(images, plan.config, Run(folder / f"{name}-{run.world}", seed=1, devices=devices))
+        parts = {f"encoder.{key.removeprefix('module.')}": value.clone() for key, value in fitted.encoder.state_dict().items()}
+        checkpoint.save(folder / f"{name}-{run.rank}of{run.world}.safetensors", parts | {"p": fitted.p_NK})
     kmeans_images, plan = fitting.plan(pixels, "kmeans", clusters=4, preset="quick", settings={"image_size": 16, "restarts": 2}, seed=1)
     said["sizes"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]
     said["again"] = fitting.fit(kmeans_images, plan, folder / f"k-means-{run.world}", devices=devices)["sizes"]

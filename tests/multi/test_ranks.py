@@ -109,5 +109,19 @@ def test_a_fit_on_two_ranks_is_whole_and_written_once(folder):
     assert epochs == [("pretext", 0), ("pretext", 1), ("clustering", 0), ("clustering", 1)]
 
 
+@pytest.mark.parametrize("name", ["v1", "v2"])
+def test_both_ranks_of_deepcluster_end_alike_and_begin_as_one(folder, name):
+    """Weights and result are the same on both; the first clustering, before anything is learned, is that of one rank."""
+    zero, one = (checkpoint.load(folder / f"{name}-{rank}of2.safetensors") for rank in (0, 1))
+    assert zero.keys() == one.keys() and all(torch.equal(zero[key], one[key]) for key in zero)
+    alone, together = (
+        [row for row in read_json_lines(folder / f"{name}-{world}" / "history.jsonl") if row["stage"] == "deep clustering"]
+        for world in (1, 2)
+    )
+    assert alone[0]["sizes"] == together[0]["sizes"] and len(alone) == len(together) == 2
+    assert sum(together[1]["sizes"]) == (N if name == "v1" else 32), "version 2 left out who was in no whole batch of 8 on either rank"
+    assert zero["p"].shape == (N, 4)
+
+
 def test_a_baseline_on_two_ranks_is_that_of_one(folder):
     assert said(folder, 0, 2)["sizes"] == said(folder, 1, 2)["sizes"] == said(folder, 0, 1)["sizes"] == said(folder, 1, 2)["again"]

@@ -141,3 +141,25 @@ def test_no_accuracy_before_evaluate(traced_run):
     text = words(page(read(traced_run)))
     assert "Its 3 heads" in text and "Label-free score of each head" in text
     assert "racle" not in text.split("<body>")[1].split("<script>")[0] and "<b>Accuracy" not in text and "ACC, %" not in text
+
+
+def test_deepcluster_shows_how_its_clusters_settle(tmp_path, labels):
+    """NMI and re-assigned images from the second epoch on, for all to see; sizes of pseudo-clusters among the other curves."""
+    lines = [
+        {"stage": "deep clustering", "epoch": epoch, "loss": 4.0 - epoch, "clusters": 40, "empty": 3 - epoch}
+        | {"smallest": 2, "largest": 9, "sizes": [9, 2]}
+        | ({"nmi": 0.6 + epoch / 10, "changed": 0.5 - epoch / 10} if epoch else {})
+        for epoch in range(3)
+    ]
+    features, p = blobs(labels, 4)
+    run = fake_run(
+        tmp_path / "run", [str(i) for i in labels], drawings(labels, 16), labels, p, features, method="deepcluster", stages=lines
+    )
+    (stage,) = read(run).stages
+    main, rest = panels(stage, 4)
+    assert [panel.title for panel in main] == ["Loss", "Changed cluster", "Same clusters as before"]
+    nmi = main[2]
+    assert (nmi.epochs, nmi.low, nmi.high, nmi.last) == ((1, 2), "0.7", "0.8", "0.8")
+    assert {panel.title for panel in rest} >= {"Empty clusters", "Pseudo-clusters", "Images of the largest pseudo-cluster"}
+    text = words(page(read(run)))
+    assert "DeepCluster" in text and "Deep clustering" in text and "Same clusters as before" in text

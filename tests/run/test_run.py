@@ -393,3 +393,13 @@ def test_batches_are_each_image_once_in_an_order_of_the_generator(tmp_path):
     order = [torch.cat([batch.index_B for batch in run.batches(images, 3, run.rng("o", epoch))]).tolist() for epoch in (0, 0, 1)]
     assert order[0] == order[1] != order[2] and sorted(order[0]) == list(range(10))
     assert [len(batch.index_B) for batch in run.batches(images, 3, drop_last=True)] == [3, 3, 3]
+
+
+def test_batches_of_given_ids(tmp_path):
+    """In their order, repeated ones too; with a generator shuffled."""
+    images = open_images(np.zeros((9, 8, 8, 3), np.uint8))
+    run, ids = Run(tmp_path / "ids", devices=Devices("cpu", "fp32", 1)), torch.tensor([3, 3, 8, 0, 1])
+    assert [batch.index_B.tolist() for batch in run.batches(images, 2, ids=ids)] == [[3, 3], [8, 0], [1]]
+    assert [batch.index_B.tolist() for batch in run.batches(images, 2, ids=ids, drop_last=True)] == [[3, 3], [8, 0]]
+    shuffled = torch.cat([batch.index_B for batch in run.batches(images, 2, run.rng("order"), ids=ids)])
+    assert shuffled.tolist() != ids.tolist() and sorted(shuffled.tolist()) == sorted(ids.tolist())

@@ -33,6 +33,19 @@ def pretext(name: str, size: int = 0) -> Augment:
     return replace(_set(name), size=size)
 
 
+def crops(name: str, size: int = 0) -> Augment:
+    """The geometry of the pretext's views alone, no colours and no blur: what DeepCluster trains on, crops of 0.08 to 1 and flips."""
+    recipe = _set(name)
+    return replace(recipe, area=(0.08, 1.0) if recipe.inside else recipe.area, jitter=0, grey=0, blur=0, size=size)
+
+
+def details(name: str, size: int) -> Augment:
+    """The small views of multi-crop: crops of 0.05 to 0.14 (Caron et al. 2020), for glyphs and garments the smaller half of their crops."""
+    recipe = _set(name)
+    low, high = recipe.area
+    return replace(recipe, area=(0.05, 0.14) if recipe.inside else (low, (low + high) / 2), size=size)
+
+
 def weak(name: str) -> Augment:
     """A little of the set: crops of 0.8 to 1 (clamped to the image, at least 0.77), half the turn and shift, no colour, no blur."""
     recipe = _set(name)

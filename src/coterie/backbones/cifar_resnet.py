@@ -29,11 +29,11 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Images (B, 3, S, S) -> features (B, 512). `pool_stem` adds the 2 x 2 max pooling of the 96 px (STL-10) variant."""
+    """Images (B, C, S, S) -> features (B, 512). `pool_stem` adds the 2 x 2 max pooling of the 96 px (STL-10) variant."""
 
-    def __init__(self, depth: int = 18, pool_stem: bool = False):
+    def __init__(self, depth: int = 18, pool_stem: bool = False, channels: int = 3):
         super().__init__()
-        stem: list[nn.Module] = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
+        stem: list[nn.Module] = [nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
         self.stem = nn.Sequential(*stem, *([nn.MaxPool2d(2, 2, 1)] if pool_stem else []))
         blocks, n_in = [], 64
         for stage, count in enumerate(DEPTHS[depth]):

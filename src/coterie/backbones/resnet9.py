@@ -5,18 +5,21 @@ from torch import Tensor, nn
 
 
 class ResNet9(nn.Module):
-    """Images (B, 3, S, S) -> features (B, 8 * width).
+    """Images (B, C, S, S) -> features (B, 8 * width).
 
     stem_stride enlarges the first step for large images: 1 up to 40 px, 2 up to 96 px, 4 above (`stem_stride`), so that the
     body always sees maps of at most 40 px. About 0.31 M weights at width 16 and 1.2 M at width 32.
     """
 
-    def __init__(self, width: int = 16, stem_stride: int = 1):
+    def __init__(self, width: int = 16, stem_stride: int = 1, channels: int = 3):
         super().__init__()
         w = width
         size = 3 if stem_stride == 1 else 2 * stem_stride + 1
         self.stem = nn.Sequential(
-            nn.Conv2d(3, w, size, stem_stride, size // 2, bias=False), nn.BatchNorm2d(w), nn.ReLU(inplace=True), *_conv(w, 2 * w, pool=True)
+            nn.Conv2d(channels, w, size, stem_stride, size // 2, bias=False),
+            nn.BatchNorm2d(w),
+            nn.ReLU(inplace=True),
+            *_conv(w, 2 * w, pool=True),
         )
         self.first = nn.Sequential(*_conv(2 * w, 2 * w), *_conv(2 * w, 2 * w))
         self.middle = nn.Sequential(*_conv(2 * w, 4 * w, pool=True), *_conv(4 * w, 8 * w, pool=True))

@@ -39,14 +39,14 @@ class Block(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Images (B, 3, S, S) -> features (B, D). Groups of four blocks, one for each of `strides`, of 16, 32, 64, ... times `width` channels.
+    """Images (B, C, S, S) -> features (B, D). Groups of four blocks, one for each of `strides`, of 16, 32, 64, ... times `width` channels.
 
     WRN-28-2 and WRN-28-8: three groups, of strides 1, 2, 2 (D = 128 and 512); WRN-37-2, for 96 px: four of stride 2 (D = 256).
     """
 
-    def __init__(self, width: int = 2, strides: tuple[int, ...] = (1, 2, 2)):
+    def __init__(self, width: int = 2, strides: tuple[int, ...] = (1, 2, 2), channels: int = 3):
         super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.stem = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         blocks, n_in = [], 16
         for group, stride in enumerate(strides):
             n_out = (16 << group) * width

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from coterie.encoder import features
 from coterie.heads import Centroids
 from coterie.images import Images
@@ -27,11 +29,17 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
+    return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run), z_ND)
+
+
+def partition(z_ND: Tensor, head: Centroids, restarts: int, iterations: int, run: Run, spherical: bool = False) -> Centroids:
+    """`head` with the centroids of the best of `restarts` k-means into as many clusters as it has; the stage "k-means"."""
     best: dict[str, Any] = {"inertia": float("inf"), "restart": 0}
-    for restart in run.epochs("k-means", config.restarts, head=head, best=best):
-        found = kmeans(z_ND, config.n_clusters, run.rng("k-means", restart), config.iterations, init="k-means++", run=run)
+    k = len(head.centroids)
+    for restart in run.epochs("k-means", restarts, head=head, best=best):
+        found = kmeans(z_ND, k, run.rng("k-means", restart), iterations, init="k-means++", spherical=spherical, run=run)
         if found.inertia < best["inertia"]:
             best.update(inertia=found.inertia, restart=restart)
             head.calibrate(found.centroids_KD, z_ND, found.labels_N)
-        run.log(loss=found.inertia / len(images), sizes=found.sizes_K.tolist(), best=best["restart"])
-    return Fitted.from_parts(encoder, head, z_ND)
+        run.log(loss=found.inertia / len(z_ND), sizes=found.sizes_K.tolist(), best=best["restart"])
+    return head

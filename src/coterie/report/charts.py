@@ -24,6 +24,7 @@ PANELS = {  # what a curve is called, whether it is a share, and how it reads
     "unlabelled": ("Loss of all images", False, "strong views against what the weak ones are sure of; may rise while more of them are"),
     "confident": ("Confident", True, "share of images above the method's threshold"),
     "changed": ("Changed cluster", True, "share of images since the epoch before; settles near 0"),
+    "nmi": ("Same clusters as before", False, "NMI of the pseudo-labels with those of the epoch before; 1 the same, rises as they settle"),
     "entropy": ("Evenness of sizes", False, "entropy in nats; the dashed line is perfectly even"),
     "agreement": ("Neighbours agree", False, "an image and those most like it share a cluster; 1 always, 0 as often as by chance"),
     "score": ("Label-free score", False, "what the run itself goes by; no labels in it"),
@@ -31,6 +32,9 @@ PANELS = {  # what a curve is called, whether it is a share, and how it reads
 REST = {
     "loss": "Loss, the sum",
     "empty": "Empty clusters",
+    "clusters": "Pseudo-clusters",
+    "smallest": "Images of the smallest pseudo-cluster",
+    "largest": "Images of the largest pseudo-cluster",
     "images_per_second": "Images per second",
     "seconds": "Seconds per epoch",
     "skipped": "Batches without a confident image",

@@ -164,8 +164,7 @@ class Run:
 
         `ids`: these, each rank its own. Inside a stage with a time budget the last batch comes at its deadline.
         """
-        images = self.place(images)
-        world = self.devices.world
+        images, world = self.place(images), self.devices.world
         if world > 1 and ids is None:
             order = torch.arange(len(images)) if generator is None else torch.randperm(len(images), generator=generator)
             ids, generator = order[self.devices.rank :: world], None
