@@ -114,7 +114,7 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
         own: dict[str, Any] = {"n_heads": 4, "head_epochs": 6, "head_steps": 1, "head_batch": 200, "joint_epochs": 2, "joint_batch": 8}
         return own | {"joint_ratio": 4}
     if preset == "digits":
-        return {"head_epochs": 15, "head_repeats": 4}
+        return {"head_epochs": 15, "head_repeats": 4, "joint_batch": 16}
     if preset.startswith("imagenet"):
         return {"head_epochs": 100, "head_batch": 5000, "joint_epochs": 100 if gpu else 0}
     if gpu and preset in ("cifar10", "cifar20", "stl10"):
@@ -125,8 +125,9 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
             "head_batch": 5000,
             "joint_epochs": 200,
         }
-    heads = {"head_epochs": _epochs(n, 600_000, 6, 30), "head_repeats": _epochs(n, 60_000, 1, 8)}
-    return heads | {"joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
+    own = {"head_epochs": _epochs(n, 600_000, 6, 30), "head_repeats": _epochs(n, 60_000, 1, 8)}
+    own |= {} if gpu else {"joint_batch": 16}  # four times the updates of FixMatch's 64, at no cost on a CPU
+    return own | {"joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
 def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
