@@ -107,3 +107,14 @@ class Projector(nn.Module):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         return F.normalize(self.layers(features_BD).float(), dim=1)
+
+
+class UnitLinear(nn.Module):
+    """Features (B, D) -> unit vectors (B, out) through one linear layer (instance discrimination, Wu et al. 2018: 128)."""
+
+    def __init__(self, n_features: int, n_out: int = 128):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_out)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        return F.normalize(self.linear(features_BD).float(), dim=1)

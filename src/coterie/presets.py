@@ -128,6 +128,16 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"head_epochs": _epochs(n, 600_000, 6, 30), "joint_epochs": _epochs(n, 120_000, 2, 30), "average_epochs": min(2.0, 24_000 / n)}
 
 
+def _pcp(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    if preset == "quick":
+        return {"pretext_epochs": 0, "epochs": 12, "batch": 64}
+    return {"pretext_epochs": 0}
+
+
+def _instance(pretext: str) -> Callable[[str, int, bool], dict[str, Any]]:
+    return lambda preset, n, gpu: {"pretext": pretext}
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "pixels", "pretext": "frozen"}
 
@@ -135,6 +145,10 @@ def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "scan": _scan,
     "spice": _spice,
+    "pcp": _pcp,
+    "ir": _instance("instance"),
+    "is": _instance("spreading"),
+    "and": _instance("anchors"),
     "kmeans": _kmeans,
 }  # what a method adds to the shared part
 
