@@ -1,7 +1,8 @@
 """An encoder and its features. The only file that knows timm.
 
 Names: "small" and "small-32" (ResNet-9 of width 16 and 32), "resnet18-cifar", "resnet34-cifar", "resnet18-stl", "resnet34-stl",
-"wrn-28-2", "wrn-28-8", "wrn-37-2" (FixMatch's wide residual networks: CIFAR-10, CIFAR-100, and STL-10 at 96 px),
+"alexnet" (with batch normalisation), "wrn-28-2", "wrn-28-8", "wrn-37-2" (FixMatch's wide residual networks: CIFAR-10, CIFAR-100, and
+STL-10 at 96 px),
 "pixels" (no network: the pixels themselves), "precomputed" (no network and no images: features as given), or any timm model.
 
 Shapes: N images, B batch, D feature.
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coterie.backbones.alexnet import AlexNet, alexnet_bn
 from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.backbones.resnet9 import ResNet9, stem_stride
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import InputError
+from coterie.heads import UnitLinear
 from coterie.images import Images
 
 if TYPE_CHECKING:
@@ -30,14 +33,16 @@ STATISTICS_FROM = 10_000  # images that mean and deviation of the colours are ta
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that is needed to build the same network again. `image_size` in px."""
+    """All that is needed to build the same network again. `image_size` in px; `projection`: dimensions of a linear layer on the backbone,
+    whose unit outputs are the features then; 0: none."""
 
     name: str
     image_size: int
+    projection: int = 0
 
 
 class Encoder(nn.Module):
-    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, then the backbone runs."""
+    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, then the backbone runs, and the projection if any."""
 
     mean: Tensor
     deviation: Tensor
@@ -45,7 +50,9 @@ class Encoder(nn.Module):
     def __init__(self, spec: EncoderSpec):
         super().__init__()
         self.spec = spec
-        self.backbone, self.n_features = _backbone(spec)
+        self.backbone, width = _backbone(spec)
+        self.projection = UnitLinear(width, spec.projection) if spec.projection else nn.Identity()
+        self.n_features = spec.projection or width
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("deviation", torch.full((3,), 0.25))
 
@@ -55,7 +62,7 @@ class Encoder(nn.Module):
         self.deviation.copy_(deviation_3)
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        return self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW))
+        return self.projection(self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW)))
 
     def standardised(self, pixels_B3HW: Tensor) -> Tensor:
         """What the backbone gets."""
@@ -66,7 +73,9 @@ class Encoder(nn.Module):
         """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features)."""
         found = getattr(self.backbone, "maps", None) or getattr(self.backbone, "forward_features", None)
         maps = None if found is None else found(self.standardised(pixels_B3HW))
-        return maps if isinstance(maps, Tensor) and maps.ndim == 4 else None
+        if not (isinstance(maps, Tensor) and maps.ndim == 4):
+            return None
+        return self.projection.places(maps) if isinstance(self.projection, UnitLinear) else maps
 
 
 class Flat(nn.Module):
@@ -165,7 +174,7 @@ def _share(images: Images, run: "Run", batch_size: int) -> Iterable[Tensor]:
         yield batch.pixels_B3HW
 
 
-OWN: dict[str, Callable[[int], ResNet9 | CifarResNet | WideResNet]] = {
+OWN: dict[str, Callable[[int], ResNet9 | CifarResNet | WideResNet | AlexNet]] = {
     "small": lambda size: ResNet9(16, stem_stride(size)),
     "small-32": lambda size: ResNet9(32, stem_stride(size)),
     "resnet18-cifar": lambda size: CifarResNet(18),
@@ -174,6 +183,7 @@ OWN: dict[str, Callable[[int], ResNet9 | CifarResNet | WideResNet]] = {
     "resnet34-stl": lambda size: CifarResNet(34, pool_stem=True),
     "wrn-28-2": lambda size: WideResNet(2),
     "wrn-28-8": lambda size: WideResNet(8),
+    "alexnet": lambda size: alexnet_bn(),
     "wrn-37-2": lambda size: WideResNet(2, strides=(2, 2, 2, 2)),
 }
 

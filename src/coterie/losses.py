@@ -146,7 +146,7 @@ def softmax_normaliser(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, no
 def purified_cluster_loss(
     features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, labels_N: Tensor, temperature: float, log_outside: bool = True
 ) -> Tensor:
-    """PCP's loss (eqs. 4 to 6): an image of a purified cluster is drawn to all of the cluster, any other only to itself. Mean over the batch.
+    """PCP's loss (eqs. 4 to 6): an image of a purified cluster is drawn to all of it, any other image only to itself. Batch mean.
 
     labels_N     the purified clusters of all images, -1 = an image for itself
     log_outside  -log of the sum of the probabilities of the cluster's images, as in the published code; False: the sum of their -log p,
@@ -177,9 +177,9 @@ def neighbourhood_loss(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, ne
 def spreading_loss(features_VD: Tensor, temperature: float) -> Tensor:
     """Invariant and spreading features (Ye et al. 2019, eq. 5): two views of an image attract each other, those of others repel.
 
-    features_VD: unit rows, all first views, then all second views in the same order. P(k|i) is a softmax over the other V - 1 rows; the loss
-    is -mean over i of [log P(other view of i) + sum over the remaining k of log(1 - P(k|i))]. The second factor of each similarity takes
-    no gradient, as in the published code.
+    features_VD: unit rows, all first views, then all second views in the same order. P(k|i) is a softmax over the other V - 1 rows;
+    the loss is -mean over i of [log P(other view of i) + sum over the remaining k of log(1 - P(k|i))]. The second factor of each
+    similarity takes no gradient, as in the published code.
     """
     rows = _float(features_VD)
     n = len(rows)

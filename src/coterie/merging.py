@@ -80,7 +80,7 @@ def _nearest_by_cost(centroids_KD: Tensor, sizes_K: Tensor, generator: Generator
 
 
 def _polish(rows_ND: Tensor, labels_N: Tensor, k: int, generator: Generator) -> Tensor:
-    """Each row goes to the nearest mean among the clusters of its leaf; then clusters left empty take the rows farthest from their means."""
+    """Each row goes to the nearest mean among the clusters of its leaf; clusters left empty take the rows farthest from their means."""
     centroids_KD = means(rows_ND, labels_N, k)
     moved_N = labels_N.clone()
     gap_N = (rows_ND - centroids_KD[labels_N]).square().sum(1)

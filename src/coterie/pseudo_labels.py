@@ -215,7 +215,7 @@ class Votes:
         self, window: int = 15, decay: float = 0.8, drop_below: float = 0.0, add_from: float = 3.0, signed: bool = True
     ):  # fmt: skip
         if window < 1:
-            raise InputError(f"window = {window}; at least one past clustering is needed to vote")
+            raise InputError(f"window = {window}; at least one past clustering must vote")
         self.window, self.decay, self.drop_below, self.add_from, self.signed = window, decay, drop_below, add_from, signed
         self.past: list[Tensor] = []  # the latest last, int32 (N,)
 
@@ -243,13 +243,13 @@ class Votes:
         kept_N from `near_centroid`, labels_N the clustering it was made of, anchor_K from `anchors`. The only image left of a cluster is
         left out. Clusters of at most 5, which `near_centroid` keeps whole, are voted on like any other.
         """
-        if not self.full:
+        if not self.full or not len(anchor_K):
             return kept_N
         score_N = self.scores(labels_N, anchor_K)
         stays_N = torch.where(kept_N >= 0, score_N >= self.drop_below, score_N >= self.add_from)
         revised_N = torch.where(stays_N & (labels_N >= 0), labels_N, -1)
         counts_K = revised_N[revised_N >= 0].bincount(minlength=len(anchor_K))
-        return torch.where(counts_K[revised_N.clamp(min=0)] > 1, revised_N, -1) if len(anchor_K) else revised_N
+        return torch.where(counts_K[revised_N.clamp(min=0)] > 1, revised_N, -1)
 
     def state_dict(self) -> dict[str, Any]:
         return {"past": list(self.past)}

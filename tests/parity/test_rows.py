@@ -11,18 +11,10 @@ from .conftest import GOLDEN, absent
 WAITING = {  # row -> what will use it; a row leaves this list with the commit that tests it
     "dc_sampler": "DeepCluster",
     "dc_pic": "DeepCluster with power iteration",
-    "dc_linear_lr": "the linear protocol",
     "dc_sobel": "DeepCluster",
     "arch_dc": "DeepCluster",
     "dcv2_kmeans": "DeepCluster-v2",
     "dcv2_loss": "DeepCluster-v2",
-    "pcp_schedule": "PCP",
-    "pcp_cluster_assign": "PCP",
-    "pcp_voting": "PCP",
-    "pcp_loss": "PCP",
-    "pcp_uel_loss": "PCP",
-    "and_loss": "PCP's predecessor, AND",
-    "arch_pcp": "PCP",
 }
 
 

@@ -6,12 +6,12 @@
         CP_s   let past clusterings vote on who belongs to the image in the middle: members go, others come
         learn  a kept image is drawn to its cluster, against a memory bank of all images; any other is drawn to itself alone
 
-Warm-up mixes in the invariant-and-spreading loss (the paper's PCP*). Further rounds stay at N_t0 clusters. The final clusters are found on
-a graph of neighbours (coterie.methods.final). docs/methods/pcp.md lists every difference from the published code.
+Warm-up mixes in the invariant-and-spreading loss (the paper's PCP*). Further rounds stay at N_t0 clusters. The final clusters are found
+on the graph of neighbours (coterie.methods.final). docs/methods/pcp.md lists every difference from the published code.
 Shapes: N images, B batch, D feature, K clusters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
 from coterie import augment
+from coterie.attention import attention_maps
 from coterie.augment import Augment
 from coterie.bank import MemoryBank
 from coterie.encoder import PRECOMPUTED, features
@@ -83,7 +84,9 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     batch_size = min(config.batch, n // run.world)
     total = config.epochs * config.rounds
 
-    state: dict[str, Any] = {"network": network, "optimizer": optimizer, "bank": bank, "votes": votes}
+    looked: dict[str, list[Tensor]] = {"maps": []}  # attention after each round
+
+    state: dict[str, Any] = {"network": network, "optimizer": optimizer, "bank": bank, "votes": votes, "looked": looked}
     for epoch in run.epochs("purification", total, **state):
         at = round(run.done(epoch, total) * config.rounds, 9)  # in rounds; with a time budget by the clock
         turn, t = int(at), at - int(at)
@@ -119,7 +122,11 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
             remember(bank, batch, z_BD, config, run)
             losses += torch.stack([loss, spread]).detach()
         tell(losses / (step + 1), clusters, kept_N, labels_N, own, run)
-    return assign(encoder, images, config, run)
+        if config.rounds > 1 and (epoch + 1) % config.epochs == 0:
+            maps = attention_maps(encoder, images, list(images.ids), clusters.labels_N, features(encoder, images, run))
+            looked["maps"] += [] if maps is None else [maps]
+    fitted = assign(encoder, images, config, run)
+    return replace(fitted, maps_RNhw=torch.stack(looked["maps"])) if looked["maps"] else fitted
 
 
 def cluster(z_ND: Tensor, k: int, generator: Generator, run: Run) -> Clustering:

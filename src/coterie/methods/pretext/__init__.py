@@ -11,7 +11,15 @@ from coterie.errors import InputError
 from coterie.images import Images
 from coterie.run import Run
 
-PRETEXTS = ("simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors")  # each a file of this folder; and "frozen", which trains nothing
+PRETEXTS = (
+    "simclr",
+    "moco",
+    "byol",
+    "rotation",
+    "instance",
+    "spreading",
+    "anchors",
+)  # each a file of this folder; and "frozen", which trains nothing
 
 
 @dataclass(frozen=True)

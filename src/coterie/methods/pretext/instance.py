@@ -1,7 +1,7 @@
 """Instance discrimination (Wu et al. 2018): each image is a class of its own, and a memory bank of one feature an image is the classifier.
 
-IR in PCP's tables. Over all images, or noise-contrastive against `negatives` of them. The bank starts from the encoder's own features, where
-the published code has random ones. Shapes: N images, B batch, D projection, M negatives.
+IR in PCP's tables. Over all images, or noise-contrastive against `negatives` of them. The bank starts from the encoder's own features,
+where the published code has random ones. Shapes: N images, B batch, D projection, M negatives.
 """
 
 import torch
