@@ -24,6 +24,7 @@ SETTINGS = {
     "n_heads": 2,
 }
 
+PURIFYING = {"image_size": 16, "epochs": 4, "batch": 8, "rounds": 2}
 LABELLING = {"selflabel_epochs": 2, "selflabel_batch": 8, "threshold": 0.3, "pretext_epochs": 1}
 
 
@@ -52,9 +53,11 @@ def main(folder: Path) -> None:
     run.close()
 
     fits = {"fit": (SETTINGS, None), "hurried": (SETTINGS | {"pretext_epochs": 5000}, 0.5), "labelled": (SETTINGS | LABELLING, None)}
+    fits |= {"purified": (PURIFYING, None)}
     for name, (settings, budget) in fits.items():
         if run.world > 1:
-            images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=settings, seed=1)
+            method = "pcp" if name == "purified" else "scan"
+            images, plan = fitting.plan(pixels, method, clusters=4, preset="quick", settings=settings, seed=1)
             made = _weights_of(images, plan, folder / name, devices, budget)
             checkpoint.save(folder / f"{name}-{run.rank}.safetensors", made)
     kmeans_images, plan = fitting.plan(pixels, "kmeans", clusters=4, preset="quick", settings={"image_size": 16, "restarts": 2}, seed=1)
@@ -65,10 +68,11 @@ def main(folder: Path) -> None:
 
 def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | None) -> dict[str, torch.Tensor]:
     """The weights of this rank's own copy after a fit."""
-    from coterie.methods import scan
+    from coterie.methods import method, scan
 
     found = {}
-    fit = scan.fit
+    home = method(plan.method)
+    fit = home.fit
 
     def watched(*given):
         fitted = fit(*given)
@@ -79,12 +83,12 @@ def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | No
         found["p"] = fitted.p_NK
         return fitted
 
-    scan.fit = watched
+    home.fit = watched
     tolerance, scan.TOLERANCE = scan.TOLERANCE, 10.0  # so that self-labelling this short is not undone
     try:
         fitting.fit(images, plan, folder, devices=devices, time_budget=budget)
     finally:
-        scan.fit, scan.TOLERANCE = fit, tolerance
+        home.fit, scan.TOLERANCE = fit, tolerance
     return found
 
 

@@ -170,6 +170,14 @@ def test_voting_happens_in_every_preset():
                 assert len(remembered) > pcp.ballot(made).window, f"{preset}, {n} images"
 
 
+def test_shares_of_a_round_are_the_same_in_each(drawn, tmp_path, monkeypatch):
+    """The rate falls at the same epochs of the fifth round as of the first, whatever the fractions round to."""
+    rates = []
+    monkeypatch.setattr(pcp, "set_rate", lambda optimizer, rate: rates.append(rate))
+    fit(drawn(8), tmp_path / "run", method="pcp", **SHORT | {"epochs": 5, "rounds": 5})
+    assert len(rates) == 25 and rates == rates[:5] * 5 and len(set(rates)) == 3
+
+
 def test_bounds_shrink_with_the_window():
     votes = pcp.ballot(pcp.Config(epochs=8))
     assert votes.window == 2 and votes.add_from == pytest.approx(3.0 * (1 + 0.8 + 0.64) / sum(0.8**k for k in range(16)))

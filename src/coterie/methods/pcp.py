@@ -85,11 +85,11 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     total = config.epochs * config.rounds
 
     looked: dict[str, list[Tensor]] = {"maps": []}  # attention after each round
-
     state: dict[str, Any] = {"network": network, "optimizer": optimizer, "bank": bank, "votes": votes, "looked": looked}
     for epoch in run.epochs("purification", total, **state):
-        at = round(run.done(epoch, total) * config.rounds, 9)  # in rounds; with a time budget by the clock
-        turn, t = int(at), at - int(at)
+        at = run.done(epoch, total) * config.rounds  # in rounds; with a time budget by the clock
+        turn = int(at + 1e-9)
+        t = round(at - turn, 9)
         rng, order = run.rng("purification", epoch, run.rank), run.rng("purification-order", epoch)
 
         # PC: clusters of the features as they are now
@@ -110,8 +110,8 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
         network.train()
         set_rate(optimizer, steps(t, config.rate))
         own = config.mix_from + (config.mix_to - config.mix_from) * t / config.warm_up if t < config.warm_up else 1.0
-        losses = torch.zeros(2, device=z_ND.device)
-        for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):  # noqa: B007
+        losses, count = torch.zeros(2, device=z_ND.device), 0
+        for batch in run.batches(images, batch_size, order, drop_last=True):
             views = [view(batch.pixels_B3HW, rng) for _ in range(2 if own < 1 else 1)]
             with run.autocast():
                 z_VD = network(torch.cat(views))
@@ -120,8 +120,8 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
             spread = spreading_loss(z_VD, config.temperature) if own < 1 else loss.detach()
             run.step(own * loss + (1 - own) * spread, optimizer)
             remember(bank, batch, z_BD, config, run)
-            losses += torch.stack([loss, spread]).detach()
-        tell(losses / (step + 1), clusters, kept_N, labels_N, own, run)
+            losses, count = losses + torch.stack([loss, spread]).detach(), count + 1
+        tell(losses / count, clusters, kept_N, labels_N, own, run)
         if config.rounds > 1 and (epoch + 1) % config.epochs == 0:
             maps = attention_maps(encoder, images, list(images.ids), clusters.labels_N, features(encoder, images, run))
             looked["maps"] += [] if maps is None else [maps]

@@ -44,8 +44,9 @@ class Mixed(NamedTuple):
 @dataclass(frozen=True)
 class Quality:
     """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; shares: of a cluster its three
-    largest classes, (class, share of the cluster); purity: (epoch, [of all images, of the kept ones]); curves: stage -> (epoch, accuracy of each
-    head); many_to_one: only where clusters outnumber classes, where one to one cannot say much; the rest as in metrics.json."""
+    largest classes, (class, share of the cluster); purity: (epoch, [of all images, of the kept ones]); curves: stage -> (epoch,
+    accuracy of each head); many_to_one: only where clusters outnumber classes, where one to one cannot say much; the rest as in
+    metrics.json."""
 
     bars: list[Bar]
     nmi: float | None
