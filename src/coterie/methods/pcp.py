@@ -88,7 +88,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     state: dict[str, Any] = {"network": network, "optimizer": optimizer, "bank": bank, "votes": votes, "looked": looked}
     for epoch in run.epochs("purification", total, **state):
         at = run.done(epoch, total) * config.rounds  # in rounds; with a time budget by the clock
-        turn = int(at + 1e-9)
+        turn = min(int(at + 1e-9), config.rounds - 1)
         t = round(at - turn, 9)
         rng, order = run.rng("purification", epoch, run.rank), run.rng("purification-order", epoch)
 
