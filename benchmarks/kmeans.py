@@ -7,6 +7,8 @@ seconds of faiss; the target is at most 1.5. Quality: final inertia of each side
 beyond what the process held with the features loaded, in a process of its own (two iterations). --large: 1,000,000 random rows x 256,
 k = 10,000, one iteration of ours alone; the target is less than 1 GB. --large --against-faiss: two iterations of both, each in a process of
 its own, the time of the whole call with its last assignment.
+--near: k from N / 20 to near N on the first 50,000 rows and on random ones, by merging (`coterie.merging`); the ratio is to k-means with
+k = 1,000 on the same rows, in turns, and the target at most 3; the quality beside it is the inertia of plain k-means with that k.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import torch
 from benchmarks.data import load_packed
 from benchmarks.record import record
 from coterie.kmeans import kmeans
+from coterie.merging import merged
 from coterie.neighbours import nearest
 from coterie.rows import unit
 
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--no-neighbours", action="store_true")
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--against-faiss", action="store_true", help="with --large")
+    parser.add_argument("--near", action="store_true")
     chosen = parser.parse_args()
     set_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -44,6 +48,9 @@ def main() -> None:
             large(file, chosen.threads, chosen.against_faiss)
             return
         x = pixels_on_components()
+        if chosen.near:
+            near(x[:50_000], chosen.threads, chosen.pairs)
+            return
         np.save(file, x.numpy())
         for k in chosen.clusters:
             megabytes = peak(file, "kmeans", k, 2, chosen.threads)
@@ -59,6 +66,23 @@ def main() -> None:
                 theirs, similarity = timed(lambda: faiss_nearest(x))
                 difference = float(np.abs(similarity[:, 1:] - found.similarity_NK.numpy()).max())
                 write("nearest", x.shape, NEIGHBOURS, chosen.threads, pair, ours, theirs, difference, 0.0, megabytes)
+
+
+def near(x: torch.Tensor, threads: int, pairs: int) -> None:
+    """The column `faiss` says what stands in the place of faiss."""
+    n = len(x)
+    for name, rows in {"pixels": unit(x), "random": unit(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)))}.items():
+        for k in (n - 500, n * 9 // 10, n // 2, n // 5, n // 10, n // 20):
+            for pair in range(pairs):
+                start = [torch.Generator().manual_seed(pair) for _ in range(3)]
+                merging, got = timed(lambda k=k, rows=rows, start=start: merged(rows, k, start[0]))
+                thousand, _ = timed(lambda rows=rows, start=start: kmeans(rows, 1000, start[1], ITERS, tol=-1))
+                plain = kmeans(rows, k, start[2], 5 if k >= n // 2 else ITERS).inertia if pair == 0 else 0.0  # settled by then
+                row = {"what": f"merging, {name}", "n": n, "d": x.shape[1], "k": k, "threads": threads, "pair": pair}
+                row |= {"faiss": "ours: time at k = 1000, inertia at k", "seconds": round(merging, 3), "seconds_faiss": round(thousand, 3)}
+                row |= {"ratio": round(merging / thousand, 3), "quality": f"{got.inertia:.8g}", "quality_faiss": f"{plain:.8g}"}
+                record("kmeans", row | {"peak_mb": ""})
+                print(row, flush=True)
 
 
 def pixels_on_components(n_components: int = 128) -> torch.Tensor:

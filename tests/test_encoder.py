@@ -56,6 +56,14 @@ def test_own_names(name, size, width):
     assert z.shape == (2, width) and net.n_features == width and z.isfinite().all()
 
 
+def test_a_projection_makes_unit_features_whose_maps_have_their_mean():
+    net = build(EncoderSpec("small", 16, projection=7)).eval()
+    with torch.no_grad():
+        z, maps = net(torch.rand(2, 3, 16, 16)), net.maps(torch.rand(2, 3, 16, 16))
+    assert z.shape == (2, 7) and net.n_features == 7 and maps.shape[1] == 7
+    torch.testing.assert_close(z.norm(dim=1), torch.ones(2))
+
+
 def test_every_own_name_is_tried_above():
     tried = {mark.args[1][i][0] for mark in test_own_names.pytestmark for i in range(len(mark.args[1]))}
     assert tried >= set(module.OWN)

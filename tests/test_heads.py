@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.heads import Centroids, Classifier, Heads, MlpHeads, Projector, UnitCentroids
+from coterie.heads import Centroids, Classifier, Heads, MlpHeads, Projector, UnitCentroids, UnitLinear
 from coterie.model import HEADS
 from coterie.run.seeding import forked
 
@@ -234,6 +234,16 @@ def test_rows_on_their_centroids_are_certain_and_finite():
     head.calibrate(centroids, centroids, torch.arange(3))
     p = head(centroids)[0].softmax(1)
     assert p.isfinite().all() and torch.equal(p.argmax(1), torch.arange(3)) and float(p.max(1).values.min()) > 0.99
+
+
+def test_a_linear_projection_of_places_has_the_mean_of_the_projected_mean():
+    layer, maps = UnitLinear(6, 4), draw(5, 6, 3, 2)
+    rows = layer(maps.mean((2, 3)))
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(5))
+    mean = layer.places(maps).mean((2, 3))
+    torch.testing.assert_close(mean / mean.norm(dim=1, keepdim=True), rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(maps.mean((2, 3))), rows), "in float32 whatever the surroundings are"
 
 
 def test_projector_gives_unit_rows():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.schedule import cosine, fixmatch_cosine, one_cycle, set_rate, trapezoid
+from coterie.schedule import cosine, fixmatch_cosine, inverse_root, one_cycle, progressive_clusters, set_rate, steps, trapezoid
 
 STEPS = [i / 200 for i in range(201)]
 
@@ -60,3 +60,24 @@ def test_trapezoid_joins_its_corners_by_straight_lines(corners):
             places, heights = places[:-1], heights[:-1]
         wanted = np.interp(at, places, heights) if inside else 0.3
         assert abs(trapezoid(at, *corners, 0.3, 0.9) - wanted) < 1e-12, at
+
+
+def test_steps_fall_by_a_tenth_twice():
+    rates = [steps(epoch / 200, 0.03) for epoch in range(200)]
+    for epoch, want in ((0, 0.03), (119, 0.03), (120, 0.003), (159, 0.003), (160, 0.0003), (199, 0.0003)):
+        assert rates[epoch] == pytest.approx(want, rel=1e-12)
+    assert len({round(rate, 9) for rate in rates}) == 3
+
+
+def test_inverse_root_starts_at_the_peak_and_halves_when_the_sum_is_three():
+    assert inverse_root(0, 0.1, 1e-4) == 0.1
+    assert inverse_root(300_000, 0.1, 1e-4) == pytest.approx(0.05)
+
+
+def test_clusters_go_down_a_straight_line_of_logarithms():
+    counts = [progressive_clusters(epoch, 50, 10_000, 1) for epoch in range(51)]
+    assert counts[0] == 10_000 and counts[25] == 100 and counts[50] == 1
+    assert all(math.log(count) == pytest.approx(math.log(10_000) * (1 - epoch / 50), abs=0.6 / count) for epoch, count in enumerate(counts))
+    assert progressive_clusters(0.5, 1, 10_000, 1) == 100, "shares of a round serve as well"
+    assert [progressive_clusters(epoch, 4, 30, 50) for epoch in range(4)] == [30] * 4, "never more than images"
+    assert min(progressive_clusters(epoch, 50, 10_000, 40) for epoch in range(50)) == 40

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from coterie.errors import InputError
-from coterie.pseudo_labels import uniform_draw
+from coterie.sampling import uniform_draw
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -15,17 +15,21 @@ _HOMES = {
     "SCAN": "estimators",
     "SPICE": "estimators",
     "DeepCluster": "estimators",
+    "PCP": "estimators",
+    "IR": "estimators",
+    "IS": "estimators",
+    "AND": "estimators",
     "KMeans": "estimators",
     "load": "estimators",
     "open_images": "images",
     "Images": "images",
     "InputError": "errors",
 }
-__all__ = ["SCAN", "SPICE", "DeepCluster", "Images", "InputError", "KMeans", "load", "open_images"]
+__all__ = ["AND", "IR", "IS", "PCP", "SCAN", "SPICE", "DeepCluster", "Images", "InputError", "KMeans", "load", "open_images"]
 
 if TYPE_CHECKING:
     from coterie.errors import InputError
-    from coterie.estimators import SCAN, SPICE, DeepCluster, KMeans, load
+    from coterie.estimators import AND, IR, IS, PCP, SCAN, SPICE, DeepCluster, KMeans, load
     from coterie.images import Images, open_images
 
 

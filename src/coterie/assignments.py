@@ -42,6 +42,7 @@ class Assignments:
     features_ND: Tensor
     model: Model
     health: list[str] = field(default_factory=list)
+    maps_RNhw: Tensor | None = None  # attention maps of all images after each round of the training
 
     @property
     def labels_N(self) -> Tensor:
@@ -82,7 +83,7 @@ def write_json(folder: Path, name: str, value: Any) -> None:
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, so that a run with a table is whole."""
     from coterie.report.choice import attended, central, choose
-    from coterie.report.thumbnails import pack, pack_maps
+    from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
     if run.rank:
@@ -100,6 +101,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
     if maps is not None:
         pictures |= pack_maps(looked_at, maps.numpy())
+        if result.maps_RNhw is not None:
+            pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     _write_problems(folder, images)
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health})

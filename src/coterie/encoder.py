@@ -23,6 +23,7 @@ from coterie.backbones.resnet9 import ResNet9, stem_stride
 from coterie.backbones.sobel import CHANNELS, Sobel
 from coterie.backbones.wide_resnet import WideResNet
 from coterie.errors import InputError
+from coterie.heads import UnitLinear
 from coterie.images import Images
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ STATISTICS_FROM = 10_000  # images that mean and deviation of the colours are ta
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """All that is needed to build the same network again. `image_size` in px."""
+    """All that is needed to build the same network again. `image_size` in px; `projection`: dimensions of a linear layer on the backbone,
+    whose unit outputs are the features then; 0: none."""
 
     name: str
     image_size: int
+    projection: int = 0
 
     @property
     def network(self) -> str:
@@ -47,7 +50,7 @@ class EncoderSpec:
 
 
 class Encoder(nn.Module):
-    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, edges found if asked, then the backbone runs."""
+    """Pixels (B, 3, S, S) in [0, 1] -> features (B, D): colours are standardised, edges found if asked; then the backbone, a projection."""
 
     mean: Tensor
     deviation: Tensor
@@ -56,7 +59,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.front = Sobel() if spec.name.endswith(SOBEL) else nn.Identity()
-        self.backbone, self.n_features = _backbone(spec, CHANNELS if spec.name.endswith(SOBEL) else 3)
+        self.backbone, width = _backbone(spec, CHANNELS if spec.name.endswith(SOBEL) else 3)
+        self.projection: nn.Module = UnitLinear(width, spec.projection) if spec.projection else nn.Identity()
+        if spec.projection and getattr(self.backbone, "ends_before_relu", False):
+            self.projection = nn.Sequential(nn.ReLU(), self.projection)
+        self.n_features = spec.projection or width
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("deviation", torch.full((3,), 0.25))
 
@@ -66,7 +73,7 @@ class Encoder(nn.Module):
         self.deviation.copy_(deviation_3)
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
-        return self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW))
+        return self.projection(self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW)))
 
     def standardised(self, pixels_B3HW: Tensor) -> Tensor:
         """What the backbone gets."""
@@ -77,7 +84,9 @@ class Encoder(nn.Module):
         """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features)."""
         found = getattr(self.backbone, "maps", None) or getattr(self.backbone, "forward_features", None)
         maps = None if found is None else found(self.standardised(pixels_B3HW))
-        return maps if isinstance(maps, Tensor) and maps.ndim == 4 else None
+        if not (isinstance(maps, Tensor) and maps.ndim == 4):
+            return None
+        return self.projection.places(maps) if isinstance(self.projection, UnitLinear) else maps
 
 
 class Flat(nn.Module):

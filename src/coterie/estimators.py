@@ -192,12 +192,34 @@ class DeepCluster(ImageClusterer):
     method = "deepcluster"
 
 
+class PCP(ImageClusterer):
+    __doc__ = (
+        f"PCP (Zhang et al. 2020): clusters that grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
+    )
+    method = "pcp"
+
+
+class IR(ImageClusterer):
+    __doc__ = f"Instance discrimination (Wu et al. 2018), then k-means on its features.\n\n{ImageClusterer.__doc__}"
+    method = "ir"
+
+
+class IS(ImageClusterer):
+    __doc__ = f"Invariant and spreading features (Ye et al. 2019), then k-means on them.\n\n{ImageClusterer.__doc__}"
+    method = "is"
+
+
+class AND(ImageClusterer):
+    __doc__ = f"Anchor neighbourhood discovery (Huang et al. 2019), then k-means on its features.\n\n{ImageClusterer.__doc__}"
+    method = "and"
+
+
 class KMeans(ImageClusterer):
     __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
     method = "kmeans"
 
 
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, DeepCluster, KMeans)}
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, DeepCluster, PCP, IR, IS, AND, KMeans)}
 
 
 def load(folder: str | Path) -> ImageClusterer:

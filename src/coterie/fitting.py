@@ -130,7 +130,7 @@ def fit(
         for worry in source_worries(images):
             run.warn(worry)
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw)
         store.write_run(folder, images, result, run)
         devices.wait()
         done = summary(folder)

@@ -136,3 +136,19 @@ class Projector(nn.Module):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         return F.normalize(self.layers(features_BD).float(), dim=1)
+
+
+class UnitLinear(nn.Module):
+    """Features (B, D) -> unit vectors (B, out) through one linear layer (instance discrimination, Wu et al. 2018: 128)."""
+
+    def __init__(self, n_features: int, n_out: int = 128):
+        super().__init__()
+        self.linear = nn.Linear(n_features, n_out)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        with torch.autocast(features_BD.device.type, enabled=False):  # a whitening that is put here would show every rounding
+            return F.normalize(self.linear(features_BD.float()), dim=1)
+
+    def places(self, maps_BDhw: Tensor) -> Tensor:
+        """Each place of convolutional maps through the same layer, (B, out, h, w), not brought to unit length: their mean is the mean's."""
+        return F.conv2d(maps_BDhw.float(), self.linear.weight[:, :, None, None], self.linear.bias)

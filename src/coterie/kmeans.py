@@ -263,6 +263,18 @@ def pca_whiten(features_ND: Tensor, n_components: int = 256) -> Tensor:
     n, d = len(features_ND), min(n_components, features_ND.shape[1], len(features_ND) - 1)
     if d < 1:
         raise InputError(f"n_components = {n_components} of {n} rows; at least 1 of at least 2 rows is needed")
+    mean_D, axes_Dd = whitening(features_ND, n_components)
+    with exact(features_ND.device):
+        whitened_Nd = axes_Dd.new_empty(n, d)  # filled in chunks: parts to be joined would need twice its memory
+        for part in chunks(n, CHUNK):
+            whitened_Nd[part] = unit((features_ND[part].detach().to(mean_D) - mean_D) @ axes_Dd)
+        return whitened_Nd
+
+
+def whitening(features_ND: Tensor, n_components: int, floor: float = 1e-8) -> tuple[Tensor, Tensor]:
+    """The mean (D,) and the scaled axes (D, d) of `pca_whiten`: (row - mean) @ axes, then unit length. `floor`: of the largest variance,
+    which is added to each."""
+    n, d = len(features_ND), min(n_components, features_ND.shape[1], len(features_ND) - 1)
     features_ND, dtype = features_ND.detach(), working_dtype(features_ND)
     solver = torch.device("cpu") if features_ND.device.type == "mps" else features_ND.device  # mps has no float64
     with exact(features_ND.device):
@@ -273,9 +285,5 @@ def pca_whiten(features_ND: Tensor, n_components: int = 256) -> Tensor:
             covariance_DD.addmm_(centred_BD.T, centred_BD)
         variance_D, axes_DD = torch.linalg.eigh(covariance_DD.to(solver, torch.float64))
         variance, axes = variance_D.flip(0)[:d].clamp(min=0), axes_DD.flip(1)[:, :d]
-        scale = (variance + 1e-8 * variance[0]).clamp(min=torch.finfo(dtype).tiny).rsqrt()
-        whiten = (axes * scale).to(features_ND.device, dtype)
-        whitened_Nd = whiten.new_empty(n, d)  # filled in chunks: parts to be joined would need twice its memory
-        for part in chunks(n, CHUNK):
-            whitened_Nd[part] = unit((features_ND[part].to(dtype) - mean_D) @ whiten)
-        return whitened_Nd
+        scale = (variance + floor * variance[0]).clamp(min=torch.finfo(dtype).tiny).rsqrt()
+        return mean_D, (axes * scale).to(features_ND.device, dtype)

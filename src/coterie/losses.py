@@ -1,6 +1,7 @@
 """Losses: pure functions, logits or features in, a scalar out; no state, no devices, no ranks. Computed in float32 or better.
 
-Shapes: B batch, V views, D feature, H heads, K clusters, M queue.
+Shapes: N images, B batch, V views, D feature, H heads, K clusters or neighbours, M queue or negatives.
+A bank (N, D) holds a unit feature of each image; no gradient goes into it.
 """
 
 import torch
@@ -129,6 +130,98 @@ def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: fl
     positive = (query * key_BD.detach()).sum(1, keepdim=True)
     logits = torch.cat([positive, query @ queue_MD.detach().T.to(query.dtype)], 1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
+
+
+# ---- instance discrimination and what grew from it; nothing larger than batch x images is built
+
+
+def bank_cross_entropy(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, temperature: float) -> Tensor:
+    """Instance discrimination (Wu et al. 2018, eq. 3): each feature finds its own image's among all N of the bank. Mean over the batch."""
+    return F.cross_entropy(_bank_logits(features_BD, bank_ND, temperature), index_B.to(features_BD.device))
+
+
+def noise_contrastive(
+    features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float, normaliser: Tensor
+) -> Tensor:
+    """Instance discrimination against M images drawn at random, in place of all N (Wu et al. 2018, eqs. 5 to 7). Mean over the batch.
+
+    noise_BM: ids, drawn uniformly, the image's own perhaps among them, as in the published code. normaliser: the constant Z of the softmax,
+    (), which `softmax_normaliser` estimates once.
+    """
+    p_BM = _scores(features_BD, index_B, bank_ND, noise_BM, temperature) / normaliser
+    expected = noise_BM.shape[1] / len(bank_ND)  # M times the noise's probability of any one image
+    own_B, other_BM = p_BM[:, 0], p_BM[:, 1:]
+    return -((own_B / (own_B + expected)).log() + (expected / (other_BM + expected)).log().sum(1)).mean()
+
+
+def softmax_normaliser(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float) -> Tensor:
+    """The sum over all images of exp(similarity / temperature): N times its mean over the images themselves and those drawn, ()."""
+    return _scores(features_BD.detach(), index_B, bank_ND, noise_BM, temperature).mean() * len(bank_ND)
+
+
+def purified_cluster_loss(
+    features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, labels_N: Tensor, temperature: float, log_outside: bool = True
+) -> Tensor:
+    """PCP's loss (eqs. 4 to 6): an image of a purified cluster is drawn to all of it, any other image only to itself. Batch mean.
+
+    labels_N     the purified clusters of all images, -1 = an image for itself
+    log_outside  -log of the sum of the probabilities of the cluster's images, as in the published code; False: the sum of their -log p,
+                 as in the paper, which grows with the cluster's size
+    """
+    logits_BN = _bank_logits(features_BD, bank_ND, temperature)
+    labels_N, index_B = labels_N.to(logits_BN.device), index_B.to(logits_BN.device)
+    mine_B = labels_N[index_B]
+    mates_BN = (labels_N == mine_B[:, None]) & (mine_B >= 0)[:, None]
+    mates_BN[torch.arange(len(index_B), device=index_B.device), index_B] = True
+    if log_outside:
+        return _spread_over(logits_BN, logits_BN.masked_fill(~mates_BN, -torch.inf))
+    return (mates_BN * (logits_BN.logsumexp(1, keepdim=True) - logits_BN)).sum(1).mean()
+
+
+def neighbourhood_loss(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, neighbours_NK: Tensor, temperature: float) -> Tensor:
+    """AND's loss (Huang et al. 2019, eqs. 3 and 4): an anchor is drawn to itself and its K neighbours, any other image only to itself.
+
+    neighbours_NK  ids, -1 in the rows of images that are no anchors. Mean over the batch.
+    """
+    logits_BN = _bank_logits(features_BD, bank_ND, temperature)
+    index_B = index_B.to(logits_BN.device)
+    neighbours_BK = neighbours_NK.to(logits_BN.device)[index_B]
+    near_BK = logits_BN.gather(1, neighbours_BK.clamp(min=0)).masked_fill(neighbours_BK < 0, -torch.inf)
+    return _spread_over(logits_BN, torch.cat([logits_BN.gather(1, index_B[:, None]), near_BK], 1))
+
+
+def spreading_loss(features_VD: Tensor, temperature: float) -> Tensor:
+    """Invariant and spreading features (Ye et al. 2019, eq. 5): two views of an image attract each other, those of others repel.
+
+    features_VD: unit rows, all first views, then all second views in the same order. P(k|i) is a softmax over the other V - 1 rows;
+    the loss is -mean over i of [log P(other view of i) + sum over the remaining k of log(1 - P(k|i))]. The second factor of each
+    similarity takes no gradient, as in the published code.
+    """
+    rows = _float(features_VD)
+    n = len(rows)
+    assert n % 2 == 0, f"two views of each image, not {n} rows"
+    itself = torch.eye(n, dtype=torch.bool, device=rows.device)
+    log_p = (rows @ rows.detach().T / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
+    pair = itself.roll(n // 2, 1)
+    repelled = torch.log(-torch.expm1(log_p.masked_fill(itself | pair, -torch.inf).clamp(max=-1e-6)))
+    return -(log_p[pair].sum() + repelled.sum()) / n
+
+
+def _bank_logits(features_BD: Tensor, bank_ND: Tensor, temperature: float) -> Tensor:
+    features_BD = _float(features_BD)
+    return features_BD @ bank_ND.detach().to(features_BD).T / temperature
+
+
+def _scores(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float) -> Tensor:
+    """exp(similarity / temperature) of each image with itself, then with those drawn for it, (B, 1 + M)."""
+    ids_BM = torch.cat([index_B[:, None].to(noise_BM.device), noise_BM], 1).to(bank_ND.device)
+    features_BD = _float(features_BD)
+    return torch.einsum("bd,bmd->bm", features_BD, bank_ND.detach()[ids_BM].to(features_BD)).div(temperature).exp()
+
+
+def _spread_over(logits_BN: Tensor, wanted_BM: Tensor) -> Tensor:
+    """Mean of -log of the softmax's mass on the wanted logits."""
+    return (logits_BN.logsumexp(1) - wanted_BM.logsumexp(1)).mean()
 
 
 def _float(x: Tensor) -> Tensor:

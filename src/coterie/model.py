@@ -49,6 +49,7 @@ class Model:
         assert isinstance(encoder, Encoder)
         state: dict[str, Any] = {
             "encoder": encoder.spec.name,
+            "projection": encoder.spec.projection,
             "encoder_state": encoder.state_dict(),
             "head": type(unwrap(self.head)).__name__,
             "head_state": unwrap(self.head).state_dict(),
@@ -65,7 +66,7 @@ def load(folder: Path, devices: Devices) -> Model:
     if not path.exists():
         raise InputError(f"{folder} holds no {FILE}: no such run, or its fit is not finished")
     state = checkpoint.load(path)
-    encoder = build(EncoderSpec(state["encoder"], state["image_size"]))
+    encoder = build(EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0)))  # runs of 0.1 before it have none
     encoder.load_state_dict(state["encoder_state"])
     head = HEADS[state["head"]](state["n_features"], state["n_clusters"])
     head.load_state_dict(state["head_state"])

@@ -47,6 +47,10 @@ def _imagenet(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 224, "encoder": "resnet50", "pretext": "frozen"}
 
 
+def _birds(n: int, gpu: bool) -> dict[str, Any]:
+    return _photos(n, gpu) | ({"image_size": 224} if gpu else {})
+
+
 def _photos(n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
         return {"image_size": 96, "encoder": "resnet18-stl", "pretext_epochs": _epochs(n, 5_000_000, 50, 800)}
@@ -79,6 +83,8 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
     "garments": ("Fashion-MNIST: upright, flips but little turning", _garments),
     "cifar10": ("32 px photographs, CIFAR-10", _cifar10),
     "cifar20": ("32 px photographs, the 20 superclasses of CIFAR-100", _cifar10),
+    "cifar10-rounds": ("CIFAR-10 in five rounds (PCP)", _cifar10),
+    "cifar100": ("32 px photographs, the 100 classes of CIFAR-100", _cifar10),
     "stl10": ("96 px photographs, STL-10", _stl10),
     "imagenet10": ("10 classes of ImageNet, from given weights", _imagenet),
     "imagenet-dogs": ("15 kinds of dogs of ImageNet, from given weights", _imagenet),
@@ -87,6 +93,7 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
     "imagenet100": ("100 classes of ImageNet, from given weights", _imagenet),
     "imagenet200": ("200 classes of ImageNet, from given weights", _imagenet),
     "imagenet1000": ("all of ImageNet, from given weights", _imagenet),
+    "cub200": ("200 kinds of birds, CUB-200", _birds),
     "photos": ("a folder of photographs, the default", _photos),
     "quick": ("the smallest sensible setting, for trying out", _quick),
 }
@@ -148,6 +155,44 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return own | small | {"epochs": _epochs(n * (2 if small else 1), views, 6, 100), "schedule": "cosine"}
 
 
+def _pcp(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    rounds = 5 if preset == "cifar10-rounds" else 1
+    own: dict[str, Any] = {"pretext": "simclr", "pretext_epochs": 0, "rounds": rounds}  # given weights are no need: it trains from scratch
+    if preset in ALEXNET:
+        size = PRETEXT[preset][1](n, gpu)["image_size"]
+        own |= {"encoder": "alexnet", "image_size": max(64, size)} if gpu else {"encoder": "small", "image_size": min(64, size)}
+    if gpu and preset.startswith("cifar"):
+        return own | {"epochs": 200, "floor": 1000}
+    if gpu and preset == "imagenet100":
+        return own | {"epochs": 200, "floor": 10_000, "mix_to": 0.45}
+    return own | {"epochs": max(5, _instance_epochs(preset, n, gpu) // rounds)} | ({"batch": 64} if preset == "quick" else {})
+
+
+ALEXNET = ("cifar100", "imagenet100", "cub200")  # what PCP's paper trained on them
+
+
+def _instance_epochs(preset: str, n: int, gpu: bool) -> int:
+    """Epochs of PCP and of what it is compared with, so that they cost alike."""
+    if preset in ("quick", "digits"):
+        return 12 if preset == "quick" else 60
+    if gpu:
+        return 200  # all of these papers
+    views, least, most = {"glyphs": (300_000, 5, 100), "garments": (300_000, 5, 100)}.get(preset, (260_000, 5, 200))
+    return _epochs(n, views, least, most)
+
+
+def _instance(pretext: str) -> Callable[[str, int, bool], dict[str, Any]]:
+    """IR, IS and AND."""
+
+    def own(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+        same = {name: value for name, value in _pcp(preset, n, gpu).items() if name in ("encoder", "image_size")}
+        epochs = _instance_epochs(preset, n, gpu) * (5 if gpu and pretext == "anchors" else 1)  # AND's five rounds have 200 epochs each
+        published = {"pretext_optimizer": "sgd", "pretext_rate": 0.03, "pretext_decay": 5e-4, "pretext_batch": 128} if gpu else {}
+        return same | {"pretext": pretext, "pretext_epochs": epochs, "pretext_temperature": 0.1} | published
+
+    return own
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "pixels", "pretext": "frozen"}
 
@@ -156,6 +201,10 @@ OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "scan": _scan,
     "spice": _spice,
     "deepcluster": _deepcluster,
+    "pcp": _pcp,
+    "ir": _instance("instance"),
+    "is": _instance("spreading"),
+    "and": _instance("anchors"),
     "kmeans": _kmeans,
 }  # what a method adds to the shared part
 

@@ -1,10 +1,11 @@
 """Who is trusted, and what to call them: pseudo-labels are int64 (N,) or (B,), -1 = left out, everywhere.
 
-Shapes: N images, B batch, D feature, H heads, K clusters, M chosen pairs of image and label, C images of a core.
+Shapes: N images, B batch, D feature, H heads, K clusters (or neighbours), M chosen pairs of image and label, C images of a core.
 What SPICE does on a batch takes one head, p_BK, or all at once, p_HBK; its results have the dimension H when p has.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Generator, Tensor
 from coterie.errors import InputError
 from coterie.losses import cross_entropy
 from coterie.neighbours import nearest
-from coterie.rows import CHUNK, check, chunks, exact, unit
+from coterie.rows import CHUNK, check, chunks, exact, unit, working_dtype
 
 
 def confident(p_BK: Tensor, threshold: float) -> Tensor:
@@ -153,30 +154,126 @@ def _cut_to_equal_counts(labels_N: Tensor, generator: Generator) -> Tensor:
     return torch.full_like(labels_N, -1).index_copy(0, order, labels_N[order])
 
 
-# ---- as many images of each cluster (DeepCluster sec. 3.3)
+# ---- cluster purification (PCP)
+
+KEPT_WHOLE = 5  # clusters of at most so many images are kept as they are (the published code)
 
 
-def uniform_draw(labels_N: Tensor, count: int, generator: Generator) -> Tensor:
-    """`count` images, each non-empty cluster as often as any other: so that small clusters are learned, and large ones do not swallow all.
+def near_centroid(features_ND: Tensor, labels_N: Tensor, share: float = 0.5) -> Tensor:
+    """PCP's unreliable sample filtering, CP_r: of each cluster the int(size * share) images nearest to its mean keep the label. (N,) int64.
 
-    labels_N  -1: left out, never drawn. Empty clusters get nothing, and nobody else's share.
-    Each of C non-empty clusters gets count // C draws, a random `count % C` of them one more. A cluster with as many images as that or
-    more gives different ones; a smaller one gives images with repetition, as the published code. (There the drawn numbers then address a
-    set in another order, so that large clusters stay large; this is the intended draw.) Returns int64 (count,) ids in random order, on the
-    CPU, where the draws are made. InputError when no image has a label.
+    share 0.5: the published setting, the paper's 1 - gamma. Euclidean distance; a cluster of at most 5 images is kept whole. What is not
+    kept is -1, and so is the only image that is left of a cluster. The published code returns at the first cluster with one member, which
+    leaves all later ones out; here they are filtered like any other. InputError: features that are not finite, a share outside [0, 1].
     """
-    labels = labels_N.cpu()
-    kept = (labels >= 0).nonzero().squeeze(1)
-    if not len(kept):
-        raise InputError("no image has a pseudo-label, so none can be drawn")
-    order = kept[torch.randperm(len(kept), generator=generator)]
-    order = order[labels[order].argsort(stable=True)]  # cluster by cluster, at random within
-    size_C = labels[kept].unique(return_counts=True)[1]
-    share_C = torch.full_like(size_C, count // len(size_C))
-    share_C[torch.randperm(len(size_C), generator=generator)[: count % len(size_C)]] += 1
-    cluster_M = torch.arange(len(size_C)).repeat_interleave(share_C)
-    place_M = torch.arange(count) - (share_C.cumsum(0) - share_C)[cluster_M]
-    any_M = (torch.rand(count, generator=generator, dtype=torch.float64) * size_C[cluster_M]).long()
-    place_M = torch.where((size_C >= share_C)[cluster_M], place_M, any_M)
-    drawn_M = order[(size_C.cumsum(0) - size_C)[cluster_M] + place_M]
-    return drawn_M[torch.randperm(count, generator=generator)]
+    if not 0 <= share <= 1:
+        raise InputError(f"share = {share}; a share in [0, 1] is needed")
+    order, sizes_K, first_K = _by_closeness(features_ND, labels_N)
+    quota_K = torch.where(sizes_K > KEPT_WHOLE, (sizes_K.double() * share).long(), sizes_K)
+    quota_K = torch.where(quota_K > 1, quota_K, 0)
+    found = labels_N[order]
+    place = torch.arange(len(order), device=order.device) - first_K[found]
+    return torch.full_like(labels_N, -1).index_copy(0, order, torch.where(place < quota_K[found], found, -1))
+
+
+def anchors(features_ND: Tensor, labels_N: Tensor) -> Tensor:
+    """The image nearest to the mean of each cluster, (K,) int64 with K the largest label + 1; -1 for a cluster without images."""
+    order, sizes_K, first_K = _by_closeness(features_ND, labels_N)
+    return torch.where(sizes_K > 0, order[first_K.clamp(max=len(order) - 1)], -1) if len(order) else sizes_K - 1
+
+
+def means(features_ND: Tensor, labels_N: Tensor, k: int) -> Tensor:
+    """The mean of each cluster's rows, (k, D) in the working dtype, zeros for a cluster without; the same bits every time on any device."""
+    order = labels_N.argsort(stable=True)[int((labels_N < 0).sum()) :]
+    sizes_K = labels_N[order].bincount(minlength=k)
+    return F.embedding_bag(order, features_ND.to(working_dtype(features_ND)), sizes_K.cumsum(0) - sizes_K, mode="mean")
+
+
+def _by_closeness(features_ND: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The labelled images cluster by cluster, in each the nearest to its mean first; sizes (K,); where each cluster begins (K,)."""
+    check(features_ND)
+    assert len(features_ND) == len(labels_N), f"{len(features_ND)} features, {len(labels_N)} labels"
+    rows = (labels_N >= 0).nonzero().squeeze(1)
+    k = int(labels_N.max()) + 1 if len(labels_N) else 0
+    sizes_K = labels_N[rows].bincount(minlength=k)
+    with exact(features_ND.device):
+        means_KD = means(features_ND, labels_N, k)
+        gaps = [(features_ND[some] - means_KD[labels_N[some]]).square().sum(1) for some in rows.split(CHUNK)]
+    order = rows[torch.cat(gaps).argsort(stable=True)] if gaps else rows
+    return order[labels_N[order].argsort(stable=True)], sizes_K, sizes_K.cumsum(0) - sizes_K
+
+
+class Votes:
+    """PCP's unstable sample filtering, CP_s (eq. 2): past clusterings vote on who belongs to a cluster's anchor.
+
+    score(v) = 1 + sum over k = 1 .. window of s_k * decay^k, s_k = +1 if v and the anchor of its present cluster shared a cluster k
+    clusterings ago, else -1 (signed, the published code) or 0 (the paper). A kept image below `drop_below` goes, one that was not kept
+    with `add_from` or more comes; the published numbers are the defaults, with 15 votes a score is at most 4.859.
+    """
+
+    def __init__(
+        self, window: int = 15, decay: float = 0.8, drop_below: float = 0.0, add_from: float = 3.0, signed: bool = True
+    ):  # fmt: skip
+        if window < 1:
+            raise InputError(f"window = {window}; at least one past clustering must vote")
+        self.window, self.decay, self.drop_below, self.add_from, self.signed = window, decay, drop_below, add_from, signed
+        self.past: list[Tensor] = []  # the latest last, int32 (N,)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many clusterings are remembered as vote."""
+        return len(self.past) >= self.window
+
+    def remember(self, labels_N: Tensor) -> None:
+        """One clustering more, of the whole set; the oldest goes."""
+        self.past = [*self.past, labels_N.to(torch.int32)][-self.window :]
+
+    def scores(self, labels_N: Tensor, anchor_K: Tensor) -> Tensor:
+        """(N,) float32; images without a label have 1."""
+        score_N = torch.ones_like(labels_N, dtype=torch.float32)
+        for ago, past in enumerate(reversed(self.past), 1):
+            past_N = past.to(labels_N.device)
+            together_N = (past_N == past_N[anchor_K.clamp(min=0)][labels_N.clamp(min=0)]).float()
+            score_N += self.decay**ago * (2 * together_N - 1 if self.signed else together_N)
+        return torch.where(labels_N >= 0, score_N, 1.0)
+
+    def revise(self, kept_N: Tensor, labels_N: Tensor, anchor_K: Tensor) -> Tensor:
+        """The kept images after the vote, (N,) int64, -1 = left out; unchanged until `full`.
+
+        kept_N from `near_centroid`, labels_N the clustering it was made of, anchor_K from `anchors`. The only image left of a cluster is
+        left out. Clusters of at most 5, which `near_centroid` keeps whole, are voted on like any other.
+        """
+        if not self.full or not len(anchor_K):
+            return kept_N
+        score_N = self.scores(labels_N, anchor_K)
+        stays_N = torch.where(kept_N >= 0, score_N >= self.drop_below, score_N >= self.add_from)
+        revised_N = torch.where(stays_N & (labels_N >= 0), labels_N, -1)
+        counts_K = revised_N[revised_N >= 0].bincount(minlength=len(anchor_K))
+        return torch.where(counts_K[revised_N.clamp(min=0)] > 1, revised_N, -1)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"past": list(self.past)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.past = list(state["past"])
+
+
+# ---- anchor neighbourhoods (AND)
+
+
+def surest_neighbourhoods(features_ND: Tensor, count: int, n_neighbors: int = 1, temperature: float = 0.1) -> Tensor:
+    """AND's curriculum (Huang et al. 2019, eqs. 5 and 6): ids (N, K) int64 of the neighbours of the `count` images that are surest, rows of
+    -1 for the rest.
+
+    Sure is a low entropy of the softmax of an image's similarities to all N, itself among them, divided by the temperature (0.1, as in
+    the published code). Of equals the earlier image comes first.
+    """
+    neighbours_NK = nearest(features_ND, n_neighbors).index_NK
+    with exact(features_ND.device):
+        rows_ND = unit(features_ND)
+        entropy = []
+        for part in chunks(len(rows_ND), max(1, (1 << 24) // len(rows_ND))):
+            log_p_BN = (rows_ND[part] @ rows_ND.T / temperature).log_softmax(1)
+            entropy.append(-(log_p_BN.exp() * log_p_BN).sum(1))
+    surest = torch.cat(entropy).argsort(stable=True)[:count]
+    return torch.full_like(neighbours_NK, -1).index_copy(0, surest, neighbours_NK[surest])

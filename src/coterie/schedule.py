@@ -34,6 +34,24 @@ def trapezoid(at: float, start: float, up: float, down: float, end: float, low: 
     return high if at <= down else high + (low - high) * (at - down) / (end - down)
 
 
+def steps(done: float, peak: float, at: tuple[float, ...] = (0.6, 0.8), factor: float = 0.1) -> float:
+    """`peak`, times `factor` from each share in `at` on (PCP and instance discrimination: a tenth from epochs 120 and 160 of 200 on)."""
+    return peak * factor ** sum(done >= share for share in at)
+
+
+def inverse_root(updates: int, peak: float, decay: float) -> float:
+    """peak / sqrt(1 + peak * decay * updates): the rate of DeepCluster's linear classifiers, which PCP's use too."""
+    return peak / math.sqrt(1 + peak * decay * updates)
+
+
+def progressive_clusters(epoch: float, total: float, n_images: int, floor: int) -> int:
+    """PCP's number of clusters (eq. 1): n_images ^ (1 - epoch / total), at least `floor`, at most n_images; rounded to the nearest.
+
+    The published code rounds down and starts at 49,999 of 50,000. `epoch` counts from 0 and may be any share of `total`.
+    """
+    return min(n_images, max(floor, round(n_images ** (1 - epoch / total))))
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Every parameter group of the optimizer learns at `rate` from now on."""
     for group in optimizer.param_groups:

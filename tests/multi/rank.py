@@ -27,6 +27,7 @@ SETTINGS = {
 
 CLUSTERING = {"image_size": 16, "epochs": 2, "batch": 8, "pseudo_clusters": 6, "restarts": 1}
 DEEP = {"v1": CLUSTERING, "v2": CLUSTERING | {"variant": "v2", "small_views": 1}}
+PURIFYING = {"image_size": 16, "epochs": 4, "batch": 8, "rounds": 2}
 LABELLING = {"selflabel_epochs": 2, "selflabel_batch": 8, "threshold": 0.3, "pretext_epochs": 1}
 
 
@@ -55,9 +56,11 @@ def main(folder: Path) -> None:
     run.close()
 
     fits = {"fit": (SETTINGS, None), "hurried": (SETTINGS | {"pretext_epochs": 5000}, 0.5), "labelled": (SETTINGS | LABELLING, None)}
+    fits |= {"purified": (PURIFYING, None)}
     for name, (settings, budget) in fits.items():
         if run.world > 1:
-            images, plan = fitting.plan(pixels, "scan", clusters=4, preset="quick", settings=settings, seed=1)
+            method = "pcp" if name == "purified" else "scan"
+            images, plan = fitting.plan(pixels, method, clusters=4, preset="quick", settings=settings, seed=1)
             made = _weights_of(images, plan, folder / name, devices, budget)
             checkpoint.save(folder / f"{name}-{run.rank}.safetensors", made)
     for name, settings in DEEP.items():
@@ -73,10 +76,11 @@ def main(folder: Path) -> None:
 
 def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | None) -> dict[str, torch.Tensor]:
     """The weights of this rank's own copy after a fit."""
-    from coterie.methods import scan
+    from coterie.methods import method, scan
 
     found = {}
-    fit = scan.fit
+    home = method(plan.method)
+    fit = home.fit
 
     def watched(*given):
         fitted = fit(*given)
@@ -87,12 +91,12 @@ def _weights_of(images, plan, folder: Path, devices: Devices, budget: float | No
         found["p"] = fitted.p_NK
         return fitted
 
-    scan.fit = watched
+    home.fit = watched
     tolerance, scan.TOLERANCE = scan.TOLERANCE, 10.0  # so that self-labelling this short is not undone
     try:
         fitting.fit(images, plan, folder, devices=devices, time_budget=budget)
     finally:
-        scan.fit, scan.TOLERANCE = fit, tolerance
+        home.fit, scan.TOLERANCE = fit, tolerance
     return found
 
 

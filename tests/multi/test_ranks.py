@@ -93,7 +93,7 @@ def test_each_image_is_seen_by_one_rank(folder):
     assert sorted(parts[0] + parts[1]) == list(range(N)) and sorted(said(folder, 0, 1)["order"]) == list(range(N))
 
 
-@pytest.mark.parametrize("name", ["fit", "hurried", "labelled"])
+@pytest.mark.parametrize("name", ["fit", "hurried", "labelled", "purified"])
 def test_both_ranks_of_a_fit_end_with_the_same_weights(folder, name):
     """Also under a time budget, where each rank has a clock of its own."""
     zero, one = (checkpoint.load(folder / f"{name}-{rank}.safetensors") for rank in (0, 1))

@@ -11,7 +11,7 @@ from coterie.heads import Classifier
 from coterie.kmeans import kmeans
 from coterie.losses import cross_entropy, prototype_loss
 from coterie.power_iteration import power_iteration_clustering
-from coterie.pseudo_labels import uniform_draw
+from coterie.sampling import uniform_draw
 
 
 def test_dc_pic(golden):

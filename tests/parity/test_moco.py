@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from coterie.images import Batch
 from coterie.methods.pretext import PretextConfig, moco
 from coterie.run import Run
 from coterie.run.devices import Devices
@@ -43,7 +44,7 @@ def test_moco_step(golden, monkeypatch, case):
     queue.rows_MD.copy_(given["queue_before"].T)
 
     with mock.patch.object(F, "cross_entropy", wraps=F.cross_entropy) as asked:
-        loss = caught["loss"](given["im_q"], None)
+        loss = caught["loss"](Batch(torch.arange(len(given["im_q"])), given["im_q"]), None)
     loss.backward()
 
     logits, labels = asked.call_args.args

@@ -8,15 +8,7 @@ import pytest
 
 from .conftest import GOLDEN, absent
 
-WAITING = {  # row -> what will use it; a row leaves this list with the commit that tests it
-    "dc_linear_lr": "the linear protocol",
-    "pcp_schedule": "PCP",
-    "pcp_cluster_assign": "PCP",
-    "pcp_voting": "PCP",
-    "pcp_loss": "PCP",
-    "pcp_uel_loss": "PCP",
-    "and_loss": "PCP's predecessor, AND",
-    "arch_pcp": "PCP",
+WAITING: dict[str, str] = {  # row -> what will use it; a row leaves this list with the commit that tests it
 }
 
 

@@ -120,7 +120,17 @@ def test_blocks_do_not_know_methods(name):
 
 @pytest.mark.parametrize(
     "name",
-    files("losses.py", "pseudo_labels.py", "kmeans.py", "power_iteration.py", "neighbours.py", "schedule.py", "heads.py", "augment/*.py"),
+    files(
+        "losses.py",
+        "pseudo_labels.py",
+        "kmeans.py",
+        "power_iteration.py",
+        "merging.py",
+        "neighbours.py",
+        "schedule.py",
+        "heads.py",
+        "augment/*.py",
+    ),
 )
 def test_pure_blocks_know_no_run(name):
     assert not touches(name, "coterie.run") and not touches(name, "coterie.images")
@@ -160,10 +170,10 @@ IN_PLACE = {
 }
 MAY_DRAW_GLOBALLY = {
     ("heads.py", "uniform_"): "initial weights, drawn inside run.new, which reseeds the global generator",
+    ("backbones/alexnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("backbones/cifar_resnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("backbones/wide_resnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("heads.py", "normal_"): "initial weights, drawn inside run.new",
-    ("backbones/alexnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("backbones/alexnet.py", "normal_"): "initial weights, drawn inside run.new",
     ("run/__init__.py", "manual_seed"): "run.epochs reseeds the global generator of dropout at each epoch, inside a fork",
 }

@@ -19,6 +19,7 @@ from coterie.files import probabilities, read_json, read_table
 from coterie.kmeans import kmeans
 from coterie.run import seeding
 
+PURIFIED = "purified"  # in trace.safetensors: clusters of the epoch, and 1 for images PCP kept
 PROTOCOLS = ("clusters", "knn")
 
 
@@ -60,6 +61,8 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
             scores["curves"] = curves(truth, trace)
             if "reliable" in trace:
                 scores["reliable"] = trusted(truth, trace["reliable"].long().numpy() - 1)
+            if pure := purities(truth, trace):
+                scores["purity"] = pure
     if "knn" in protocols:
         assert fitted is not None
         scores["knn_acc"] = _knn(fitted, features_ND, None if on is None else (truth, z))
@@ -99,7 +102,7 @@ def curves(truth: Labels, trace: dict[str, torch.Tensor]) -> dict[str, list[Any]
     found: dict[str, list[Any]] = {}
     for key in sorted(trace):
         stage, _, epoch = key.rpartition("-")
-        if epoch.isdigit():
+        if epoch.isdigit() and stage != PURIFIED:
             found.setdefault(stage, []).append(
                 [int(epoch), [round(_known(metrics.accuracy, truth, row.numpy()), 4) for row in trace[key].long()]]
             )
@@ -112,6 +115,22 @@ def trusted(truth: Labels, labels_N: np.ndarray) -> dict[str, float]:
     known = kept & (truth.values >= 0)
     precision = metrics.accuracy(truth.values[known], labels_N[known]) if known.any() else 0.0
     return {"share": float(kept.mean()), "precision": float(precision)}
+
+
+def purities(truth: Labels, trace: dict[str, torch.Tensor]) -> list[list[float]]:
+    """[epoch, purity of all, purity of the kept] of PCP's traced epochs: the share of images of the most frequent class of their cluster,
+    over the clusters that keep any, of all their images and of those they keep."""
+    found: list[list[float]] = []
+    for key in sorted(trace):
+        stage, _, epoch = key.rpartition("-")
+        if stage == PURIFIED:
+            clusters, kept = (row.numpy() for row in trace[key].long())
+            chosen = (kept > 0) & (truth.values >= 0)
+            beside = np.isin(clusters, clusters[chosen]) & (truth.values >= 0)
+            if chosen.any():
+                pure = (metrics.purity(truth.values[some], clusters[some]) for some in (beside, chosen))
+                found.append([int(epoch), *(round(float(share), 4) for share in pure)])
+    return found
 
 
 def _known(score: Any, truth: Labels, clusters: np.ndarray) -> float:

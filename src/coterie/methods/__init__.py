@@ -1,10 +1,10 @@
-"""One file per paper. A method is a module with `Config`, a frozen dataclass, and `fit(images, config, run) -> Fitted`.
+"""One file per paper. A method is a module, or a part of one, with `Config`, a frozen dataclass, and `fit(images, config, run) -> Fitted`.
 
 Its presets are in coterie.presets.
 """
 
 from importlib import import_module
-from types import ModuleType
+from typing import Any
 
 from coterie.errors import InputError
 
@@ -12,18 +12,28 @@ METHODS = {
     "scan": "coterie.methods.scan",
     "spice": "coterie.methods.spice",
     "deepcluster": "coterie.methods.deepcluster",
+    "pcp": "coterie.methods.pcp",
+    "ir": "coterie.methods.instance_level:IR",
+    "is": "coterie.methods.instance_level:IS",
+    "and": "coterie.methods.instance_level:AND",
     "kmeans": "coterie.methods.baselines",
 }
 SUMMARIES = {
     "scan": "neighbours share a cluster, then confident images teach the network (Van Gansbeke et al. 2020)",
     "spice": "prototypes label the images near them, then reliable ones teach the network (Niu et al. 2022)",
     "deepcluster": "the network learns its own clusters, is clustered again, and so on, from scratch (Caron et al. 2018; v2: 2020)",
+    "pcp": "clusters that grow as the features do, purified before they are learned (Zhang et al. 2020)",
+    "ir": "instance discrimination with a memory bank, then k-means (Wu et al. 2018)",
+    "is": "invariant and spreading features, then k-means (Ye et al. 2019)",
+    "and": "anchor neighbourhoods in rounds, then k-means (Huang et al. 2019)",
     "kmeans": "k-means on pixels, or on an encoder's features: the baseline everyone must beat",
 }
 
 
-def method(name: str) -> ModuleType:
-    """The module of a method. Raises InputError for a name that is none."""
+def method(name: str) -> Any:
+    """What has the `Config` and the `fit` of a method. Raises InputError for a name that is none."""
     if name not in METHODS:
         raise InputError(f"no method is called {name!r}; there are {', '.join(METHODS)}")
-    return import_module(METHODS[name])
+    home, _, part = METHODS[name].partition(":")
+    module = import_module(home)
+    return getattr(module, part) if part else module

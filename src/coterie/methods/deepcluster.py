@@ -38,9 +38,9 @@ from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import OPTIMIZERS
 from coterie.power_iteration import power_iteration_clustering
-from coterie.pseudo_labels import uniform_draw
 from coterie.run import Run
 from coterie.run.devices import unwrap
+from coterie.sampling import uniform_draw
 from coterie.schedule import cosine, one_cycle, set_rate
 
 STAGE, SHARE = "deep clustering", 0.95  # of a time budget; the partition gets the rest

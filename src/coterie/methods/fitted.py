@@ -15,13 +15,15 @@ TOLERANCE = 0.03  # agreement with the pretext's neighbours that a stage may cos
 class Fitted:
     """What a method returns: `encoder` (B, 3, S, S) -> (B, D), `head` (B, D) -> logits (1, B, K), and both applied to the images.
 
-    features_ND are the clean images' features, p_NK their probabilities; row i is image i.
+    features_ND are the clean images' features, p_NK their probabilities; row i is image i. maps_RNhw: attention maps of all images after
+    each of several rounds, uint8, where a method has rounds and its encoder maps.
     """
 
     encoder: nn.Module
     head: nn.Module
     features_ND: Tensor
     p_NK: Tensor
+    maps_RNhw: Tensor | None = None
 
     @staticmethod
     def from_parts(encoder: nn.Module, head: nn.Module, features_ND: Tensor) -> "Fitted":

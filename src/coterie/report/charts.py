@@ -23,6 +23,11 @@ PANELS = {  # what a curve is called, whether it is a share, and how it reads
     "labelled": ("Loss of reliable images", False, "how well a weak view gets its image’s label; lower is better"),
     "unlabelled": ("Loss of all images", False, "strong views against what the weak ones are sure of; may rise while more of them are"),
     "confident": ("Confident", True, "share of images above the method's threshold"),
+    "clusters": ("Clusters in training", False, "N_t: fewer and larger as the features mature"),
+    "kept": ("Kept", True, "share of images that learn together with their cluster; the others learn alone"),
+    "reliable": ("Near the middle", True, "share of images kept before the vote"),
+    "removed": ("Voted out", True, "share of images that past clusterings part from the middle of their cluster"),
+    "added": ("Voted in", True, "share of images far from the middle that past clusterings keep with it"),
     "changed": ("Changed cluster", True, "share of images since the epoch before; settles near 0"),
     "nmi": ("Same clusters as before", False, "NMI of the pseudo-labels with those of the epoch before; 1 the same, rises as they settle"),
     "entropy": ("Evenness of sizes", False, "entropy in nats; the dashed line is perfectly even"),
@@ -37,6 +42,8 @@ REST = {
     "largest": "Images of the largest pseudo-cluster",
     "images_per_second": "Images per second",
     "seconds": "Seconds per epoch",
+    "purified": "Loss of the purified clusters",
+    "grouped": "Share of images in clusters of two or more",
     "skipped": "Batches without a confident image",
     "threshold": "Threshold of confidence",
 }
@@ -114,6 +121,8 @@ def panels(
     before: accuracy of what the stage began with, if known."""
     drawn = {"score"} if stage.scores else set()  # beside each other in a chart of their own
     later = {"loss"} if {"labelled", "unlabelled"} <= stage.curves.keys() else set()  # its two parts say more
+    if len({count for _, count in stage.curves.get("clusters", [])}) == 1:
+        later.add("clusters")  # a setting, not a story
     main = [
         _panel(stage.curves[key], *PANELS[key], even=_even(key, n_clusters))
         for key in PANELS

@@ -16,7 +16,7 @@ from coterie.files import probabilities, read_json, read_json_lines, read_rows, 
 from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
-from coterie.report.thumbnails import Picture, unpack, unpack_maps
+from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
 
 __all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
@@ -73,6 +73,7 @@ class ReportData:
     """Everything the page needs. config and environment are the run's own files; quality is None before evaluate.
 
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
+    rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
     reliable_N: bool (N,), or None where the method selects none.
     """
 
@@ -86,6 +87,7 @@ class ReportData:
     central: dict[int, list[int]]
     pictures: dict[int, Picture]
     attention: dict[int, np.ndarray]
+    rounds: dict[int, np.ndarray]
     map: Map
     reliable_N: np.ndarray | None
     stages: list[Stage]
@@ -108,6 +110,7 @@ def read(run: Path) -> ReportData:
         raise InputError(f"{run / 'features.safetensors'} is damaged: {features_ND.shape} features for {len(p_NK)} images")
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
     pictures, attention = _checked(run / "pictures.safetensors", lambda: (unpack(tensors), unpack_maps(tensors)))
+    rounds = _checked(run / "pictures.safetensors", lambda: unpack_rounds(tensors))
     if pictures and not (min(pictures) >= 0 and max(pictures) < len(p_NK)):
         raise InputError(f"{run / 'pictures.safetensors'} is damaged: it shows images that are not in the run")
     shown = np.asarray(sorted(pictures), np.int64)
@@ -123,6 +126,7 @@ def read(run: Path) -> ReportData:
         central=central(chosen, assigned.labels_N, features_ND),
         pictures=pictures,
         attention=attention,
+        rounds=rounds,
         map=read_map(run, features_ND, shown),
         reliable_N=_reliable(run / "trace.safetensors", len(p_NK)),
         stages=_stages(history, environment.get("stages") or {}),

@@ -9,8 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from coterie.errors import InputError
 from coterie.files import write_atomically
-from coterie.report import reliable, wording
-from coterie.report.charts import MapDrawing, Panel, draw_map, panels
+from coterie.report import purification, reliable, wording
+from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
@@ -18,6 +18,7 @@ from coterie.report.thumbnails import Picture, overlay
 from coterie.report.wording import Veil
 
 METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
+METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
 MOST_PROBLEMS = 50
 SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
@@ -83,12 +84,14 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
         names=data.quality.names if data.quality else {},
+        shares=data.quality.shares if data.quality else {},
         colour=lambda cluster: palette[cluster] if cluster >= 0 else "#8a8a8a",
         warnings=data.environment.get("health") or [],
         groups=lambda cluster: _groups(data, cluster, veil),
         compact=len(data.clusters) > MOST_COVERS,
         covers=lambda cluster: _covers(data, cluster, veil),
         attention=_attention(data, veil),
+        rounds=_rounds(data, veil),
         places=next((map_hw.shape[::-1] for map_hw in data.attention.values()), (0, 0)),
         map=drawing,
         reliable=None if data.reliable_N is None else reliable.compare(data.reliable_N, data.assigned.labels_N, data.map),
@@ -146,6 +149,12 @@ def _attention(data: ReportData, veil: Veil) -> list[tuple[int, list[tuple[Shown
     return [(cluster, row) for cluster, row in rows if row]
 
 
+def _rounds(data: ReportData, veil: Veil) -> list[tuple[Shown, list[Picture]]]:
+    """Of each cluster its most central picture with maps, and these, round by round."""
+    first = (next((i for i in ids if i in data.rounds), None) for ids in data.central.values())
+    return [(_shown(data, i, veil), [overlay(map_hw) for map_hw in data.rounds[i]]) for i in first if i is not None]
+
+
 def _examples(data: ReportData, veil: Veil) -> list[Likes]:
     cluster_of = data.assigned.labels_N.tolist()
     return [
@@ -166,14 +175,15 @@ def _starts(data: ReportData) -> list[int]:
     return list(accumulate(sizes[:-1], initial=0)) if sizes else []
 
 
-def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Heads | None]]:
+def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Heads | None, list[Lines]]]:
     """Each stage with its charts; several heads have charts of their own, the accuracy of a single one is a panel like the others."""
     stages, before = [], None
     for stage in data.stages:
         accuracies = data.quality.curves.get(stage.name, []) if data.quality else []
         heads = compare(stage, accuracies)
         single = [] if heads else [(epoch, row[0]) for epoch, row in accuracies]
-        stages.append((stage, *panels(stage, len(data.clusters), single, before), heads))
+        pure = purification.charts(stage.name, data.quality.purity if data.quality else [])
+        stages.append((stage, *panels(stage, len(data.clusters), single, before), heads, pure))
         before = heads.chosen if heads else single[-1][1] if single else None
     return stages
 

@@ -12,6 +12,7 @@ import numpy as np
 LARGE = 30  # classes or clusters above which single counts cannot be read
 MOST_CELLS = 3000  # of the condensed table; the lightest are left out first
 MOST_MIXED = 12
+TOLD = 3  # classes of a cluster
 
 
 class Bar(NamedTuple):
@@ -42,14 +43,18 @@ class Mixed(NamedTuple):
 
 @dataclass(frozen=True)
 class Quality:
-    """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; curves: stage -> (epoch, accuracy
-    of each head); many_to_one: only where clusters outnumber classes, where one to one cannot say much; the rest as in metrics.json."""
+    """bars: accuracy of this run and its baselines; names: the class most of a cluster's images have; shares: of a cluster its three
+    largest classes, (class, share of the cluster); purity: (epoch, [of all images, of the kept ones]); curves: stage -> (epoch,
+    accuracy of each head); many_to_one: only where clusters outnumber classes, where one to one cannot say much; the rest as in
+    metrics.json."""
 
     bars: list[Bar]
     nmi: float | None
     ari: float | None
     many_to_one: float | None
     names: dict[int, str]
+    shares: dict[int, list[tuple[str, float]]]
+    purity: list[tuple[int, list[float]]]
     curves: dict[str, list[tuple[int, list[float]]]]
     confusion: "Confusion | None"
 
@@ -78,7 +83,17 @@ def quality(metrics: dict[str, Any]) -> Quality:
     nmi, ari, many_to_one = (None if metrics.get(key) is None else float(metrics[key]) for key in ("nmi", "ari", "many_to_one"))
     if int(metrics.get("n_clusters", 0)) <= int(metrics.get("n_classes", 0)):
         many_to_one = None
-    return Quality(_accuracies(metrics), nmi, ari, many_to_one, _names(metrics), _curves(metrics), _confusion(metrics))
+    return Quality(
+        _accuracies(metrics),
+        nmi,
+        ari,
+        many_to_one,
+        _names(metrics),
+        _shares(metrics),
+        _purity(metrics),
+        _curves(metrics),
+        _confusion(metrics),
+    )
 
 
 def _accuracies(metrics: dict[str, Any]) -> list[Bar]:
@@ -91,6 +106,16 @@ def _names(metrics: dict[str, Any]) -> dict[int, str]:
     """By the largest count, not by the match: one to one, a cluster left over is matched to a class that it hardly holds."""
     classes, counts_CK = _table(metrics)
     return {k: classes[int(counts_CK[:, k].argmax())] for k in range(counts_CK.shape[1]) if counts_CK[:, k].any()}
+
+
+def _shares(metrics: dict[str, Any]) -> dict[int, list[tuple[str, float]]]:
+    classes, counts_CK = _table(metrics)
+    largest = {k: np.argsort(-counts_CK[:, k], kind="stable")[:TOLD] for k in range(counts_CK.shape[1]) if counts_CK[:, k].any()}
+    return {k: [(classes[c], float(counts_CK[c, k] / counts_CK[:, k].sum())) for c in top if counts_CK[c, k]] for k, top in largest.items()}
+
+
+def _purity(metrics: dict[str, Any]) -> list[tuple[int, list[float]]]:
+    return sorted((int(epoch), [float(everyone), float(kept)]) for epoch, everyone, kept in metrics.get("purity") or [])
 
 
 def _curves(metrics: dict[str, Any]) -> dict[str, list[tuple[int, list[float]]]]:

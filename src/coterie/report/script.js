@@ -30,7 +30,7 @@
     const image = imageOf(figure.dataset.copy);
     if (image) figure.prepend(image.cloneNode());
   });
-  all("#neighbours, #attention").forEach((section) => { section.hidden = false; });
+  all("#neighbours, #attention, #rounds").forEach((section) => { section.hidden = false; });
 
   // The filter: by cluster, by confidence, by name.
   const form = one("#filter"), sections = all("[data-section]"), { cluster, confidence, text } = form.elements;

@@ -79,6 +79,21 @@ def unpack_maps(tensors: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
     return dict(zip(ids.tolist(), maps_Phw))
 
 
+def pack_rounds(maps_RPhw: np.ndarray) -> dict[str, np.ndarray]:
+    """The maps of the same pictures after each round, uint8 (R, P, h, w), as `attention_rounds`."""
+    return {"attention_rounds": maps_RPhw}
+
+
+def unpack_rounds(tensors: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """The maps of all rounds, uint8 (R, h, w), by id; none where a run keeps none. ValueError when the tensors do not fit together."""
+    if "attention_rounds" not in tensors:
+        return {}
+    ids, maps_RPhw = tensors.get("attention_id", np.zeros(0)), tensors["attention_rounds"]
+    if maps_RPhw.ndim != 4 or maps_RPhw.dtype != np.uint8 or 0 in maps_RPhw.shape or ids.shape != maps_RPhw.shape[1:2]:
+        raise ValueError("attention maps of the rounds and their ids do not fit together")
+    return dict(zip(ids.tolist(), maps_RPhw.swapaxes(0, 1)))
+
+
 def overlay(map_hw: np.ndarray) -> Picture:
     """A map to lay over its picture: clear where it is 0, the heat colour where it is 255, with soft changes between the places."""
     strength = Image.fromarray(map_hw).resize((OVERLAY, OVERLAY), Image.Resampling.BILINEAR)

@@ -242,11 +242,12 @@ class Run:
         speed = [f"{row['images_per_second']:,.0f} images/s"] if "images_per_second" in row else []
         self.progress.advance(self._stage, self._epoch + 1, self._total, "  ".join([*shown, *speed, *self.warnings[-1:]]))
 
-    def trace(self, labels_HN: Tensor) -> None:
-        """Keeps the assignments of the epoch under way (at most 40 of a stage, evenly spread, the last one always)."""
+    def trace(self, labels_HN: Tensor, name: str = "") -> None:
+        """Keeps the assignments of the epoch under way (at most 40 of a stage, evenly spread, the last one always), or, under another
+        `name` than the stage's, other small whole numbers."""
         stride = max(1, -(-(self._total - 1) // (MAX_TRACED - 1)))
         if self._epoch % stride == 0 or self._epoch + 1 == self._total:
-            self.keep(f"{self._stage}-{self._epoch:05d}", labels_HN)
+            self.keep(f"{name or self._stage}-{self._epoch:05d}", labels_HN)
 
     def keep(self, name: str, whole_N: Tensor) -> None:
         """Keeps a small whole number for each image, such as whether it is reliable, for the report."""

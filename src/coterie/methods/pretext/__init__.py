@@ -11,7 +11,15 @@ from coterie.errors import InputError
 from coterie.images import Images
 from coterie.run import Run
 
-PRETEXTS = ("simclr", "moco", "byol", "rotation")  # each a file of this folder; and "frozen", which trains nothing
+PRETEXTS = (
+    "simclr",
+    "moco",
+    "byol",
+    "rotation",
+    "instance",
+    "spreading",
+    "anchors",
+)  # each a file of this folder; and "frozen", which trains nothing
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class PretextConfig:
     pretrained: bool = False  # start from the weights timm publishes
     augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
     view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
-    pretext: str = "simclr"  # simclr, moco, byol, rotation, or frozen: the given weights as they are
+    pretext: str = "simclr"  # simclr, moco, byol, rotation, instance, spreading, anchors, or frozen: the given weights as they are
     pretext_epochs: int = 60
     pretext_batch: int = 256  # images; each gives two views
     pretext_optimizer: str = "adamw"  # or sgd: momentum 0.9, as the papers
@@ -36,6 +44,10 @@ class PretextConfig:
     queue: int = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
     momentum: float = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)
     projection: int = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
+    bank_momentum: float = 0.5  # of a feature in the memory bank of instance, anchors and PCP (Wu et al. 2018)
+    negatives: int = 0  # of instance: images drawn for noise-contrastive estimation (4,096 in the published code); 0: the softmax over all
+    anchor_rounds: int = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
+    anchor_neighbors: int = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
 
 
 def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
@@ -49,7 +61,7 @@ def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     if config.pretext == "frozen" and not (config.weights or config.pretrained or config.encoder in ("pixels", PRECOMPUTED)):
         raise InputError("pretext=frozen needs trained weights: give --weights FILE, or --set pretrained=true with a timm --encoder")
     encoder = run.new("encoder", _start, images, config)
-    if config.pretext != "frozen":
+    if config.pretext != "frozen" and config.pretext_epochs:
         if len(images) < 2:
             raise InputError(f"{config.pretext} needs at least 2 images, there is {len(images)}")
         import_module(f"coterie.methods.pretext.{config.pretext}").train(encoder, images, config, run)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.heads import Projector
-from coterie.images import Images
+from coterie.images import Batch, Images
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
 from coterie.run import Run
@@ -38,13 +38,13 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     teacher = teacher_of(student)
     view = augment.pretext(config.augment, config.view_size)
 
-    def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
+    def loss(batch: Batch, rng: Generator) -> Tensor:
         follow(teacher, student, config.momentum)
-        views = torch.cat([view(x_B3HW, rng), view(x_B3HW, rng)])
+        views = torch.cat([view(batch.pixels_B3HW, rng), view(batch.pixels_B3HW, rng)])
         with run.autocast():
             found = predictor(student(views))
             with torch.no_grad():
-                wanted = teacher(views).roll(len(x_B3HW), 0)  # each view predicts the other
+                wanted = teacher(views).roll(len(batch.index_B), 0)  # each view predicts the other
         return 2 - 2 * (found * wanted).sum(1).mean()
 
     descend(loss, images, config, run, {"encoder": encoder, "projector": projector, "predictor": predictor}, {"teacher": teacher})

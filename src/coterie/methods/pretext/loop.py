@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from coterie.errors import InputError
-from coterie.images import Images
+from coterie.images import Batch, Images
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 from coterie.schedule import one_cycle, set_rate
@@ -19,17 +19,22 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "sgd": partia
 
 
 def descend(
-    loss_of: Callable[[Tensor, Generator], Tensor],
+    loss_of: Callable[[Batch, Generator], Tensor],
     images: Images,
     config: PretextConfig,
     run: Run,
     trained: dict[str, nn.Module],
     kept: dict[str, Any] | None = None,
+    stage: str = "pretext",
+    epochs: int | None = None,
+    share: float = SHARE,
 ) -> None:
-    """Trains the modules `trained` in place on `loss_of(pixels_B3HW, generator)`: one cycle, whole batches only.
+    """Trains the modules `trained` in place on `loss_of(batch, generator)`: one cycle, whole batches only.
 
-    `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself.
+    `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself. `stage`, its `epochs` (None: all
+    of the config's) and its share of a time budget: for a task that has several.
     """
+    total_epochs = config.pretext_epochs if epochs is None else epochs
     batch_size = min(config.pretext_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     weights = [weight for module in trained.values() for weight in module.parameters()]
@@ -37,14 +42,14 @@ def descend(
         raise InputError(f"pretext_optimizer={config.pretext_optimizer}: there are {', '.join(OPTIMIZERS)}")
     optimizer = OPTIMIZERS[config.pretext_optimizer](weights, weight_decay=config.pretext_decay)
     state: dict[str, Any] = {**trained, **(kept or {}), "optimizer": optimizer}
-    for epoch in run.epochs("pretext", config.pretext_epochs, SHARE, **state):
+    for epoch in run.epochs(stage, total_epochs, share, **state):
         for module in trained.values():
             module.train()
-        rng, total = run.rng("pretext", epoch, run.rank), torch.zeros((), device=run.devices.device)
-        order = run.rng("pretext-order", epoch)
+        rng, total = run.rng(stage, epoch, run.rank), torch.zeros((), device=run.devices.device)
+        order = run.rng(f"{stage}-order", epoch)
         for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):
-            set_rate(optimizer, one_cycle(run.done(epoch + step / steps, config.pretext_epochs), config.pretext_rate))
-            loss = loss_of(batch.pixels_B3HW, rng)
+            set_rate(optimizer, one_cycle(run.done(epoch + step / steps, total_epochs), config.pretext_rate))
+            loss = loss_of(batch, rng)
             run.step(loss, optimizer)
             total += loss.detach()
         run.log(loss=total / (step + 1))

@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from coterie import augment
 from coterie.bank import Queue
 from coterie.heads import Projector
-from coterie.images import Images
+from coterie.images import Batch, Images
 from coterie.losses import info_nce
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
@@ -27,9 +27,9 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     queue = Queue(min(config.queue, len(images)), config.projection, run.rng("queue")).to(run.devices.device)
     view = augment.pretext(config.augment, config.view_size)
 
-    def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
+    def loss(batch: Batch, rng: Generator) -> Tensor:
         follow(teacher, student, config.momentum)
-        query_view, key_view = view(x_B3HW, rng), view(x_B3HW, rng)
+        query_view, key_view = view(batch.pixels_B3HW, rng), view(batch.pixels_B3HW, rng)
         with run.autocast():
             query_BD = student(query_view)
             with torch.no_grad():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.images import Images
+from coterie.images import Batch, Images
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
 from coterie.run import Run
@@ -20,8 +20,8 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     classifier = run.new("rotation", nn.Linear, unwrap(encoder).n_features, 4)
     view = augment.weak(config.augment)
 
-    def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
-        x = view(x_B3HW, rng)
+    def loss(batch: Batch, rng: Generator) -> Tensor:
+        x = view(batch.pixels_B3HW, rng)
         turned = torch.cat([x.rot90(turns, (2, 3)) for turns in range(4)])
         with run.autocast():
             logits = classifier(encoder(turned))

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.heads import Projector
-from coterie.images import Images
+from coterie.images import Batch, Images
 from coterie.losses import nt_xent
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
@@ -22,8 +22,8 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     projector = run.new("projector", Projector, unwrap(encoder).n_features, config.projection)
     view = augment.pretext(config.augment, config.view_size)
 
-    def loss(x_B3HW: Tensor, rng: Generator) -> Tensor:
-        views = torch.cat([view(x_B3HW, rng), view(x_B3HW, rng)])
+    def loss(batch: Batch, rng: Generator) -> Tensor:
+        views = torch.cat([view(batch.pixels_B3HW, rng), view(batch.pixels_B3HW, rng)])
         with run.autocast():
             z = projector(encoder(views))
         return nt_xent(torch.stack(z.chunk(2), 1), config.pretext_temperature, symmetric=True)

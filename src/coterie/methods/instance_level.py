@@ -1,0 +1,66 @@
+"""The instance-level systems PCP is compared with: a pretext task on images one by one, then k-means on the features.
+
+    IR   instance discrimination (Wu et al. 2018)              pretext/instance.py
+    IS   invariant and spreading features (Ye et al. 2019)     pretext/spreading.py
+    AND  anchor neighbourhood discovery (Huang et al. 2019)    pretext/anchors.py
+
+None of them says how to cluster; PCP's comparison (fig. 5) takes k-means. Shapes: N images, D feature.
+"""
+
+from dataclasses import dataclass
+
+from coterie.encoder import PRECOMPUTED
+from coterie.errors import InputError
+from coterie.images import Images
+from coterie.methods import pretext
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import assign
+from coterie.methods.fitted import Fitted
+from coterie.run import Run
+
+
+@dataclass(frozen=True)
+class Config(FinalConfig):
+    """Settings of instance discrimination, and what all three share."""
+
+    pretext: str = "instance"
+    pretext_temperature: float = 0.1  # all three papers
+    final: str = "k-means"  # or diffusion, as PCP here
+
+
+@dataclass(frozen=True)
+class SpreadingConfig(Config):
+    """Settings of IS."""
+
+    pretext: str = "spreading"
+
+
+@dataclass(frozen=True)
+class AnchorConfig(Config):
+    """Settings of AND."""
+
+    pretext: str = "anchors"
+
+
+def fit(images: Images, config: Config, run: Run) -> Fitted:
+    if config.encoder == PRECOMPUTED:
+        raise InputError("encoder=precomputed gives features, and this method is what trains an encoder; --method kmeans clusters features")
+    return assign(pretext.train(images, config, run), images, config, run)
+
+
+class IR:
+    """Instance discrimination."""
+
+    Config, fit = Config, staticmethod(fit)
+
+
+class IS:
+    """Invariant and spreading features."""
+
+    Config, fit = SpreadingConfig, staticmethod(fit)
+
+
+class AND:
+    """Anchor neighbourhood discovery."""
+
+    Config, fit = AnchorConfig, staticmethod(fit)

@@ -1,0 +1,52 @@
+"""Instance discrimination (Wu et al. 2018): each image is a class of its own, and a memory bank of one feature an image is the classifier.
+
+IR in PCP's tables. Over all images, or noise-contrastive against `negatives` of them. The bank starts from the encoder's own features,
+where the published code has random ones. Shapes: N images, B batch, D projection, M negatives.
+"""
+
+import torch
+from torch import Generator, Tensor, nn
+
+from coterie import augment
+from coterie.bank import MemoryBank
+from coterie.encoder import features
+from coterie.heads import UnitLinear
+from coterie.images import Batch, Images
+from coterie.losses import bank_cross_entropy, noise_contrastive, softmax_normaliser
+from coterie.methods.pretext import PretextConfig
+from coterie.methods.pretext.loop import descend
+from coterie.run import Run
+from coterie.run.devices import unwrap
+
+
+def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
+    """Trains `encoder` in place."""
+    projector = run.new("projector", UnitLinear, unwrap(encoder).n_features, config.projection)
+    network = nn.Sequential(encoder, projector)
+    bank = bank_of(network, images, run)
+    normaliser = torch.zeros((), device=bank.all_ND.device)  # of the noise-contrastive loss; from the first batch on, as in the paper
+    view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature
+
+    def loss(batch: Batch, rng: Generator) -> Tensor:
+        with run.autocast():
+            z_BD = network(view(batch.pixels_B3HW, rng))
+        rows_ND = bank.all_ND.clone()  # what the gradient needs, though the bank moves on
+        remember(bank, batch, z_BD, config, run)
+        if not config.negatives:
+            return bank_cross_entropy(z_BD, batch.index_B, rows_ND, temperature)
+        noise_BM = torch.randint(len(images), (len(z_BD), config.negatives), generator=rng)
+        if not normaliser:
+            normaliser.copy_(run.broadcast(softmax_normaliser(z_BD, batch.index_B, rows_ND, noise_BM, temperature)))
+        return noise_contrastive(z_BD, batch.index_B, rows_ND, noise_BM, temperature, normaliser)
+
+    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank, "normaliser": normaliser})
+
+
+def bank_of(network: nn.Module, images: Images, run: Run) -> MemoryBank:
+    """A bank of the clean images' features as they are now."""
+    return MemoryBank(run.once("bank", features, network, images, run))
+
+
+def remember(bank: MemoryBank, batch: Batch, z_BD: Tensor, config: PretextConfig, run: Run) -> None:
+    """Puts the features of a batch, and those of the other ranks', into the bank."""
+    bank.write(run.gather(batch.index_B.to(z_BD.device)), run.gather(z_BD.detach()), config.bank_momentum)

@@ -1,0 +1,64 @@
+"""The last step of PCP and of what it is compared with: whitened features, and clusters by diffusion."""
+
+import numpy as np
+import pytest
+import torch
+
+from coterie import metrics
+from coterie.kmeans import pca_whiten, whitening
+from coterie.methods.final import clusters_of, diffused
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+from .runs import fit, outcome
+
+pytestmark = pytest.mark.systems
+
+
+def bands(seed: int, n: int = 240) -> tuple[torch.Tensor, np.ndarray]:
+    """Three long arcs around a sphere, one above the other."""
+    rng = np.random.default_rng(seed)
+    kind, along = np.arange(n) % 3, rng.uniform(0, 2.2, n)
+    height = (kind - 1) * 0.5 + rng.normal(0, 0.05, n)
+    return torch.tensor(np.stack([np.cos(along), np.sin(along), height], 1), dtype=torch.float32), kind
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_diffusion_finds_bands_that_k_means_cuts(seed):
+    x, kind = bands(seed)
+    run = Run(seed=seed, devices=Devices("cpu", "fp32", 1))
+    found, cut = (clusters_of(x, 3, how, 20, 200, 10, run).numpy() for how in ("diffusion", "k-means"))
+    assert metrics.accuracy(kind, found) > 0.9 and metrics.accuracy(kind, cut) < 0.7
+
+
+def test_diffusion_is_what_it_says():
+    x = torch.randn(25, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    want = x / x.norm(dim=1, keepdim=True)
+    near = [sorted((j for j in range(25) if j != i), key=lambda j: -float(want[i] @ want[j]))[:3] for i in range(25)]
+    for _ in range(4):
+        moved = torch.stack([want[i] + sum(want[j] for j in near[i]) / 3 for i in range(25)])
+        want = moved / moved.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(diffused(x, 3, 4), want)
+    torch.testing.assert_close(diffused(7 * x, 3, 4), want)  # lengths do not matter
+    torch.testing.assert_close(diffused(x, 3, 0), x / x.norm(dim=1, keepdim=True))
+
+
+def test_the_layer_is_the_whitening():
+    x = torch.randn(90, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ torch.diag(torch.arange(1.0, 7).double()) + 3
+    mean, axes = whitening(x, 4)
+    rows = (x - mean) @ axes
+    torch.testing.assert_close(torch.nn.functional.normalize(rows), pca_whiten(x, 4))
+    torch.testing.assert_close(rows.T @ rows / len(x) / (rows.square().sum(0)[0] / len(x)), torch.eye(4).double())
+    plain, held = (whitening(x, 6, floor)[1].norm(dim=0) for floor in (1e-8, 0.5))
+    assert plain[-1] > 4 * plain[0] and held[-1] < 3**0.5 * held[0], "a floor keeps small components small"
+
+
+def test_features_as_they_are_and_few_of_them_when_there_are_few_images(drawn, tmp_path):
+    widths = {}
+    for name, settings in {"plain": {"whiten": False}, "white": {}, "narrow": {"projection": 5}}.items():
+        fit(drawn(), tmp_path / name, method="ir", pretext_epochs=2, **settings)
+        from safetensors.numpy import load_file
+
+        widths[name] = load_file(tmp_path / name / "features.safetensors")["features"].shape[1]
+        assert np.isfinite(outcome(tmp_path / name)[1]).all()
+    assert widths == {"plain": 128, "white": 12, "narrow": 5}
