@@ -12,8 +12,10 @@ from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.backbones.sobel import Sobel
 from coterie.encoder import EncoderSpec, build, colour_statistics, features, load_pretrained, load_weights
 from coterie.errors import InputError
+from coterie.heads import Heads
 from coterie.images import open_images
 from coterie.images.collection import open_rows
+from coterie.model import Model
 from coterie.run import Run
 from coterie.run.devices import Devices
 
@@ -250,3 +252,18 @@ def test_residual_blocks_equal_their_formula():
         want = torch.relu(y + block.short(x))
         torch.testing.assert_close(block(x), want)
     assert net.maps(torch.rand(1, 3, 32, 32)).shape == (1, 512, 4, 4)
+
+
+def test_weights_of_a_run(run, tmp_path):
+    """Its folder or its file: backbone and colours as they were, for another method to start from."""
+    encoder = build(EncoderSpec("small", 16))
+    encoder.standardise(torch.tensor([0.2, 0.3, 0.4]), torch.tensor([0.2, 0.3, 0.2]))
+    Model(encoder, Heads(128, 3), 16, 128, 3).save(tmp_path / "model.safetensors")
+    for place in (tmp_path, tmp_path / "model.safetensors"):
+        other = build(EncoderSpec("small", 16))
+        load_weights(other, place)
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in encoder.state_dict().items())
+    with pytest.raises(InputError, match="resnet18-cifar are not in it"):
+        load_weights(build(EncoderSpec("resnet18-cifar", 16)), tmp_path)
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        load_weights(encoder, tmp_path / "nowhere")

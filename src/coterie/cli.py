@@ -47,7 +47,9 @@ def fit(
     clusters: Annotated[str | None, typer.Option(metavar="K", help="How many kinds.")] = None,
     preset: Annotated[str | None, typer.Option(help="See `coterie presets`.")] = None,
     encoder: Annotated[str | None, typer.Option(help="small, small-32, resnet18-cifar, ..., or any timm name.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A local safetensors file to start the encoder from.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A local safetensors file to start the encoder from, or the folder of a run.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random draw; default: 0.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",

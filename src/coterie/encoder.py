@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from coterie import checkpoint
 from coterie.backbones.alexnet import Classic, alexnet, vgg16
 from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.backbones.resnet9 import ResNet9, stem_stride
@@ -102,16 +103,22 @@ def build(spec: EncoderSpec) -> Encoder:
 
 
 def load_weights(encoder: Encoder, file: Path) -> None:
-    """Loads a local safetensors file into the backbone (a state_dict of it, or of a whole encoder); for timm models also the colour
-    statistics they were trained with. InputError says what does not fit."""
-    from safetensors import SafetensorError
+    """Loads a local safetensors file into the backbone: a state_dict of it or of a whole encoder, or a run (its folder, or the
+    model.safetensors in it), then with the run's colour statistics; for timm models those they were trained with. InputError says what
+    does not fit."""
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
+    file = file / "model.safetensors" if file.is_dir() else file
     try:
-        state = load_file(file)
+        with safe_open(file, "pt") as opened:
+            of_a_run = "tree" in (opened.metadata() or {})
+        state = checkpoint.load(file)["encoder_state"] if of_a_run else load_file(file)
     except (OSError, SafetensorError) as error:
         raise InputError(f"--weights {file}: not a readable safetensors file ({error})") from error
-    state = {key.removeprefix("backbone.").removeprefix("encoder.backbone."): value for key, value in state.items()}
+    if of_a_run:
+        encoder.standardise(state["mean"], state["deviation"])
+    state = {key.removeprefix("encoder.").removeprefix("backbone."): value for key, value in state.items()}
     wanted = encoder.backbone.state_dict()
     missing = sorted(key for key in wanted if key not in state or state[key].shape != wanted[key].shape)
     if missing:
@@ -119,7 +126,7 @@ def load_weights(encoder: Encoder, file: Path) -> None:
             f"--weights {file}: {len(missing)} of {len(wanted)} tensors of {encoder.spec.name} are not in it (first: {missing[0]})"
         )
     encoder.backbone.load_state_dict({key: state[key] for key in wanted})
-    if encoder.spec.network not in OWN:
+    if encoder.spec.network not in OWN and not of_a_run:
         _take_published_colours(encoder)
 
 

@@ -30,7 +30,7 @@ class PretextConfig:
     image_size: int = 32  # px, the working size of the decoded store
     max_pixels: int = 100_000_000  # a picture with more is set aside as a problem
     encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
-    weights: str = ""  # a local safetensors file to start from
+    weights: str = ""  # a local safetensors file to start from, or the folder of a run
     pretrained: bool = False  # start from the weights timm publishes
     augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
     view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
