@@ -105,8 +105,7 @@ class Run:
         with torch.random.fork_rng():
             for epoch in range(first, total):
                 torch.manual_seed(seeding.seed_of(self.seed, stage, epoch))
-                self._epoch, self._bad_steps, self._seen = epoch, 0, 0
-                self._epoch_start = time.monotonic()
+                self._epoch, self._bad_steps, self._seen, self._epoch_start = epoch, 0, 0, time.monotonic()
                 yield epoch
                 self._agree(state)
                 now = time.monotonic()
@@ -114,7 +113,7 @@ class Run:
                 over = bool(self._of_first_rank(now + (now - self._epoch_start) > self._deadline))
                 if over and epoch + 1 < total:
                     self.note(f"{stage} stopped at epoch {epoch + 1} of {total}: the time budget is used up")
-                if over or epoch + 1 == total or now - last_save >= save_cost / SAVE_SHARE:
+                if over or epoch + 1 == total or self._first(now - last_save >= save_cost / SAVE_SHARE):
                     self._save_stage(path, total if over else epoch + 1, state)
                     last_save, save_cost = time.monotonic(), time.monotonic() - now
                 if over:
@@ -281,10 +280,11 @@ class Run:
     # ---- inside
 
     def _of_first_rank(self, value: float) -> float:
-        """A number read from the clock, as rank 0 read it, so that all ranks stop, and learn, alike."""
-        if self.world == 1 or self._deadline == float("inf"):
-            return value
-        return float(self.broadcast(torch.tensor(float(value), device=self.devices.device)))
+        """A number read from the clock, as rank 0 read it, so that all ranks stop, and learn, alike; without a deadline nobody asks."""
+        return value if self._deadline == float("inf") else self._first(value)
+
+    def _first(self, value: float) -> float:
+        return value if self.world == 1 else float(self.broadcast(torch.tensor(float(value), device=self.devices.device)))
 
     def _agree(self, state: dict[str, Any]) -> None:
         """Gives all ranks the first one's batch-norm statistics, which each took from its own batches."""
