@@ -10,6 +10,8 @@ features     Images per second of `encoder.features`, against the forward pass a
              autocast, on a ready batch. Target: at least 0.95.
 heads        Seconds of SCAN's clustering stage, five epochs on 10,000 random features x 128, with 10 heads against 1; also 20 against 1.
              Target: at most 1.3.
+prototypes   Seconds of SPICE's second stage, two epochs on 10,000 random features x 128, no encoder in it, with 10 heads against 1.
+             Target: at most 1.3.
 torchvision  The images per second of `simclr` in the device's own precision, against an epoch of benchmarks/torchvision_simclr.py, always
              fp32. On a CPU only where pictures are the bottleneck, with the encoder `small`. Target: at least 5.
 
@@ -26,10 +28,11 @@ from torch import nn
 
 from benchmarks.record import record
 from benchmarks.torchvision_simclr import conventional
-from coterie.encoder import EncoderSpec, build, features
+from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.heads import Projector
 from coterie.images import Images, open_images
-from coterie.methods import pretext, scan
+from coterie.images.collection import open_rows
+from coterie.methods import pretext, scan, spice
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 from coterie.run.devices import Devices
@@ -50,14 +53,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int)
     options = parser.parse_args()
     for what in options.what:
-        precisions = {"heads": ["fp32"], "torchvision": ["auto"]}.get(what, options.precision)
+        precisions = {"heads": ["fp32"], "prototypes": ["fp32"], "torchvision": ["auto"]}.get(what, options.precision)
         places = {place.precision: place for place in (Devices(options.device, name, options.threads) for name in precisions)}
         for devices in places.values():
-            for name in ["10 heads", "20 heads"] if what == "heads" else options.encoder:
+            for name in {"heads": ["10 heads", "20 heads"], "prototypes": ["10 heads"]}.get(what, options.encoder):
                 if what == "torchvision" and slow(name, devices):
                     continue
                 batch, ours, other = WHAT[what](name, devices, options)
-                size, unit = ("", "x time") if what == "heads" else (options.size, "images/s")
+                size, unit = ("", "x time") if name.endswith(" heads") else (options.size, "images/s")
                 row = {"what": what, "encoder": name, "size": size, "batch": batch, "precision": devices.precision}
                 ours(), other()
                 for pair in range(options.pairs):
@@ -120,6 +123,20 @@ def heads(many: str, devices: Devices, options: argparse.Namespace) -> Pair:
     return min(n, scan.Config.cluster_batch), lambda: clustered(int(many.split()[0])), lambda: clustered(1)
 
 
+def prototypes(many: str, devices: Devices, options: argparse.Namespace) -> Pair:
+    n = options.images or 10_000
+    z_ND = torch.randn(n, 128, generator=torch.Generator().manual_seed(0))
+    rows, neighbours_NK = open_rows(z_ND), torch.randint(n, (n, 20), generator=torch.Generator().manual_seed(1)).to(devices.device)
+
+    def learned(n_heads: int) -> float:
+        config, run = spice.Config(encoder=PRECOMPUTED, n_heads=n_heads, head_epochs=2), Run(devices=devices)
+        encoder = run.new("encoder", build, EncoderSpec(PRECOMPUTED, 0))
+        placed = z_ND.to(devices.device)
+        return seconds(lambda: spice.learn_prototypes(encoder, placed, neighbours_NK, rows, config, run), devices)
+
+    return spice.Config.head_batch, lambda: learned(int(many.split()[0])), lambda: learned(1)
+
+
 def torchvision(encoder: str, devices: Devices, options: argparse.Namespace) -> Pair:
     config, images = training(encoder, devices, options)
     fewer = images[: 32 * config.pretext_batch]  # an epoch that is long enough to time
@@ -127,7 +144,7 @@ def torchvision(encoder: str, devices: Devices, options: argparse.Namespace) -> 
     return config.pretext_batch, lambda: trained(images, config, devices), lambda: whole / seconds(epoch, devices)
 
 
-WHAT = {"simclr": simclr, "features": encode, "heads": heads, "torchvision": torchvision}
+WHAT = {"simclr": simclr, "features": encode, "heads": heads, "prototypes": prototypes, "torchvision": torchvision}
 
 
 def training(encoder: str, devices: Devices, options: argparse.Namespace) -> tuple[PretextConfig, Images]:

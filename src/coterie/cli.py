@@ -195,7 +195,7 @@ def methods(json_: Json = False) -> None:
     """The methods there are."""
     from coterie.methods import SUMMARIES
 
-    _answer(SUMMARIES, json_, "\n".join(f"{name:<14}{text}" for name, text in SUMMARIES.items()))
+    _answer(SUMMARIES, json_, "\n".join(f"{name:<16}{text}" for name, text in SUMMARIES.items()))
 
 
 @app.command()
@@ -204,7 +204,7 @@ def presets(json_: Json = False) -> None:
     from coterie.presets import PRETEXT
 
     found = {name: text for name, (text, _) in PRETEXT.items()}
-    _answer(found, json_, "\n".join(f"{name:<14}{text}" for name, text in found.items()))
+    _answer(found, json_, "\n".join(f"{name:<16}{text}" for name, text in found.items()))
 
 
 @app.command()
