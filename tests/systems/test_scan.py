@@ -318,3 +318,11 @@ def test_each_epoch_of_self_labelling_is_traced(whole, drawn):
     assert trace["self-labelling-00000"].shape == (1, 120)
     agreed = [row["agreement"] for row in read_json_lines(whole(0) / "history.jsonl") if row["stage"] == "self-labelling"]
     assert len(agreed) == 1 and -1 <= agreed[0] <= 1
+
+
+def test_a_fit_that_failed_at_its_settings_does_not_hold_the_folder(drawn, tmp_path):
+    with pytest.raises(InputError, match="not a readable safetensors file"):
+        fit(drawn(40), tmp_path / "run", weights=str(tmp_path / "nowhere.safetensors"))
+    assert fit(drawn(40), tmp_path / "run")["n_images"] == 40, "with the mistake mended, in the same folder"
+    with pytest.raises(InputError, match="holds a fit with other settings"):
+        fit(drawn(40), tmp_path / "run", n_heads=5)
