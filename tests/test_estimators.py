@@ -21,7 +21,7 @@ from coterie.estimators import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, DeepClu
 TINY = {
     SCAN: {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 0, "n_heads": 3},
     SPICE: {"image_size": 16, "pretext_epochs": 4, "head_epochs": 3, "head_steps": 4, "joint_epochs": 0, "n_heads": 6},
-    DeepCluster: {"image_size": 16, "epochs": 3, "batch": 32, "restarts": 2},
+    DeepCluster: {"image_size": 16, "epochs": 3, "batch": 32, "restarts": 2, "final": "k-means"},
     PCP: {"image_size": 16, "epochs": 4, "batch": 16},
     IR: {"image_size": 16, "pretext_epochs": 4, "pretext_batch": 16},
     KMeans: {"image_size": 16, "restarts": 2},

@@ -62,8 +62,7 @@ class Encoder(nn.Module):
         self.front = Sobel() if spec.name.endswith(SOBEL) else nn.Identity()
         self.backbone, width = _backbone(spec, CHANNELS if spec.name.endswith(SOBEL) else 3)
         self.projection: nn.Module = UnitLinear(width, spec.projection) if spec.projection else nn.Identity()
-        if spec.projection and getattr(self.backbone, "ends_before_relu", False):
-            self.projection = nn.Sequential(nn.ReLU(), self.projection)
+        self.ends_before_relu: bool = getattr(self.backbone, "ends_before_relu", False)  # what learns on these features puts a ReLU first
         self.n_features = spec.projection or width
         self.register_buffer("mean", torch.full((3,), 0.5))
         self.register_buffer("deviation", torch.full((3,), 0.25))

@@ -139,15 +139,17 @@ class Projector(nn.Module):
 
 
 class UnitLinear(nn.Module):
-    """Features (B, D) -> unit vectors (B, out) through one linear layer (instance discrimination, Wu et al. 2018: 128)."""
+    """Features (B, D) -> unit vectors (B, out) through one linear layer (instance discrimination, Wu et al. 2018: 128), behind a ReLU if
+    asked."""
 
-    def __init__(self, n_features: int, n_out: int = 128):
+    def __init__(self, n_features: int, n_out: int = 128, relu: bool = False):
         super().__init__()
+        self.before = nn.ReLU() if relu else nn.Identity()
         self.linear = nn.Linear(n_features, n_out)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         with torch.autocast(features_BD.device.type, enabled=False):  # a whitening that is put here would show every rounding
-            return F.normalize(self.linear(features_BD.float()), dim=1)
+            return F.normalize(self.linear(self.before(features_BD.float())), dim=1)
 
     def places(self, maps_BDhw: Tensor) -> Tensor:
         """Each place of convolutional maps through the same layer, (B, out, h, w), not brought to unit length: their mean is the mean's."""

@@ -49,7 +49,7 @@ def test_finds_the_kinds(whole, variant):
 @both
 def test_its_stages_and_what_they_tell(whole, variant):
     folder = whole(variant, 0)
-    assert [stage for stage, _ in rows(folder)] == [deepcluster.STAGE] * 4 + ["k-means"] * 4
+    assert [stage for stage, _ in rows(folder)] == [deepcluster.STAGE] * 4
     lines = told(folder)
     assert "nmi" not in lines[0] and all(0 <= row["nmi"] <= 1 and 0 <= row["changed"] < 1 for row in lines[1:])
     for row in lines:
@@ -69,9 +69,9 @@ def test_same_seed_same_bits_other_seed_other_bits(drawn, whole, tmp_path, varia
 
 
 @both
-@pytest.mark.parametrize("after", [2, 5], ids=lambda n: f"after line {n}")
+@pytest.mark.parametrize("after", [2, 4], ids=lambda n: f"after line {n}")
 def test_killed_and_continued_same_bits(drawn, whole, tmp_path, monkeypatch, variant, after):
-    """Lines 1 to 4 are the clustering's, 5 to 8 the partition's."""
+    """Lines 1 to 4 are the clustering's; the partition comes after."""
     with monkeypatch.context() as patch:
         die_after(patch, after)
         with pytest.raises(Killed):
@@ -101,14 +101,18 @@ def test_true_labels_change_no_bit(monkeypatch, tmp_path, variant):
 
 
 @both
-def test_new_pictures_and_the_fitted_ones(drawn, whole, variant):
-    """The head takes features as the encoder gives them, and knows their length itself."""
-    devices = Devices("cpu", "fp32", 1)
-    _, z, p = fitting.predict(whole(variant, 0), drawn(), devices)
-    labels, fitted = outcome(whole(variant, 0))
+@pytest.mark.parametrize("final, head", [("diffusion", "Centroids"), ("k-means", "UnitCentroids")])
+def test_new_pictures_and_the_fitted_ones(drawn, whole, tmp_path, variant, final, head):
+    """Whitened features have unit length already; the directions of others are the head's own business."""
+    run = whole(variant, 0)
+    if final == "k-means":
+        run = tmp_path / "run"
+        fit(drawn(), run, method="deepcluster", final=final, **VARIANTS[variant] | SHORT)
+    _, z, p = fitting.predict(run, drawn(), Devices("cpu", "fp32", 1))
+    labels, fitted = outcome(run)
     assert np.array_equal(p.argmax(1), labels) and np.allclose(p, fitted, atol=1e-4)
-    assert not np.allclose(z.norm(dim=1), 1, atol=0.05)
-    assert checkpoint.load(whole(variant, 0) / "model.safetensors")["head"] == "UnitCentroids"
+    assert np.allclose(z.norm(dim=1), 1, atol=0.05) == (final == "diffusion")
+    assert checkpoint.load(run / "model.safetensors")["head"] == head
 
 
 @pytest.mark.parametrize(
@@ -141,7 +145,7 @@ def test_every_option_runs(drawn, tmp_path, option):
 
 def test_alexnet_behind_the_sobel_filters(drawn, tmp_path):
     """The published network, small: its features are those before the last ReLU, its classifier sees them through it."""
-    settings = {"encoder": "alexnet-sobel", "image_size": 64, "epochs": 1, "batch": 8, "draws": 0.5, "pseudo_clusters": 2, "restarts": 1}
+    settings = {"encoder": "alexnet-sobel", "image_size": 64, "epochs": 1, "batch": 8, "draws": 0.5, "pseudo_clusters": 2, "final": "k-means"}
     done = fit(drawn(16), tmp_path / "run", method="deepcluster", clusters=2, **settings)
     features = load_file(tmp_path / "run" / "features.safetensors")["features"]
     assert sum(done["sizes"]) == 16 and features.shape == (16, 4096) and features.min() < 0
@@ -150,7 +154,7 @@ def test_alexnet_behind_the_sobel_filters(drawn, tmp_path):
 def test_nothing_is_trained_in_the_random_rows(drawn, tmp_path):
     run = Run(tmp_path / "run", devices=Devices("cpu", "fp32", 1))
     images = open_images(drawn(20), size=16)
-    config = deepcluster.Config(n_clusters=4, image_size=16, epochs=0, restarts=2)
+    config = deepcluster.Config(n_clusters=4, image_size=16, epochs=0, restarts=2, whiten=False)
     fitted = deepcluster.fit(images, config, run)
     fresh = deepcluster.pretext.train(images, config, Run(tmp_path / "fresh", devices=Devices("cpu", "fp32", 1)))
     assert all(torch.equal(value, fresh.state_dict()[key]) for key, value in fitted.encoder.state_dict().items())

@@ -9,7 +9,7 @@ v2, each epoch:
     2. learn        the network predicts an image's pseudo-cluster in each head, whose fixed prototypes are the centroids, from several
                     views; their features go into the bank
 and then:
-    4. partition    k-means of the features' directions, seen from their mean, into the clusters that were asked for
+    4. partition    the clusters that were asked for, on the features' graph of neighbours (coterie.methods.final) or by k-means
 
 docs/methods/deepcluster.md lists every difference from the published code. Shapes: N images, B batch, D feature, d whitened feature,
 H heads, K clusters, V views.
@@ -34,8 +34,9 @@ from coterie.kmeans import kmeans, pca_whiten
 from coterie.losses import cross_entropy, prototype_loss
 from coterie.methods import pretext
 from coterie.methods.baselines import partition
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
-from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import OPTIMIZERS
 from coterie.power_iteration import power_iteration_clustering
 from coterie.run import Run
@@ -44,6 +45,7 @@ from coterie.sampling import uniform_draw
 from coterie.schedule import cosine, one_cycle, set_rate
 
 STAGE, SHARE = "deep clustering", 0.95  # of a time budget; the partition gets the rest
+ITERATIONS = 100  # of the partition's k-means, at most
 WHOLE_VIEWS = 2  # of an image and step in v2, whose features go into the bank; heads cluster them in turns
 LEAST_IMAGES = 20  # of a pseudo-cluster on average, when nobody says how many there are to be
 MOST_SIZES = 1000  # pseudo-clusters whose sizes the history lists one by one
@@ -59,7 +61,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Config(PretextConfig):
+class Config(FinalConfig):
     """Settings of DeepCluster. Numbers without a source were found on digits (benchmarks/results)."""
 
     pretext_epochs: int = 0  # DeepCluster starts from random or given weights; any pretext may go before it
@@ -81,8 +83,7 @@ class Config(PretextConfig):
     n_heads: int = 3  # v2: clusterings at once (the published code)
     small_views: int = 0  # v2: further views that show details, at half the size (the published code: 4)
     temperature: float = 0.1  # v2, of the cosines with the prototypes (the published code)
-    restarts: int = 20  # of the partition; the lowest inertia is kept
-    iterations: int = 100  # of the partition, at most
+    restarts: int = 20  # of k-means into the clusters that were asked for; the lowest inertia is kept
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -92,10 +93,19 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     learn = learn_classes if config.variant == "v1" else learn_prototypes
     if config.epochs:
         learn(encoder, images, config, run)
+    return (
+        partitioned(encoder, images, config, run)
+        if config.final == "k-means" or untrained(config)
+        else assign(encoder, images, config, run)
+    )
+
+
+def partitioned(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
+    """The clusters that were asked for by k-means among the features' directions, the centroids as the head."""
     z_ND = run.once("features", features, encoder, images, run)
     head: UnitCentroids = run.new("centroids", UnitCentroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     head.mean.copy_(z_ND.mean(0))
-    partition(head.unit(z_ND), head, config.restarts, config.iterations, run, spherical=True)
+    partition(head.unit(z_ND), head, config.restarts, ITERATIONS, run, spherical=True)
     return Fitted.from_parts(encoder, head, z_ND)
 
 
@@ -106,7 +116,7 @@ def learn_classes(encoder: nn.Module, images: Images, config: Config, run: Run) 
     """Trains `encoder` in place."""
     n, device = len(images), run.devices.device
     optimizer = OPTIMIZERS[config.optimizer](encoder.parameters(), weight_decay=config.decay)
-    view, last_relu = view_of(config), getattr(unwrap(encoder).backbone, "ends_before_relu", False)
+    view, last_relu = view_of(config), unwrap(encoder).ends_before_relu
     count = max(2 * run.world, int(config.draws * n))
     batch_size = min(config.batch, count // run.world)
     steps = count // run.world // batch_size
@@ -253,7 +263,7 @@ def check(images: Images, config: Config) -> None:
     for name, words in CHOICES.items():
         if getattr(config, name) not in words:
             raise InputError(f"{name}={getattr(config, name)}: there are {', '.join(filter(None, words))}")
-    if config.epochs and config.encoder.removesuffix(SOBEL) in (PRECOMPUTED, "pixels"):
+    if config.epochs and untrained(config):
         raise InputError(f"encoder={config.encoder} has nothing that deepcluster could train; take --method kmeans, or --set epochs=0")
     if config.variant == "v2" and config.clustering != "k-means":
         raise InputError(f"clustering={config.clustering} gives no centroids, which are the prototypes of variant=v2; take variant=v1")
@@ -261,3 +271,8 @@ def check(images: Images, config: Config) -> None:
         raise InputError(f"deepcluster needs at least 2 images, there is {len(images)}")
     if config.pseudo_clusters > len(images):
         raise InputError(f"pseudo_clusters={config.pseudo_clusters}: more than the {len(images)} images there are")
+
+
+def untrained(config: Config) -> bool:
+    """Whether there is no network to learn anything."""
+    return config.encoder.removesuffix(SOBEL) in (PRECOMPUTED, "pixels")

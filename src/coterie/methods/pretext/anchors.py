@@ -24,7 +24,8 @@ from coterie.run.devices import unwrap
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    projector = run.new("projector", UnitLinear, unwrap(encoder).n_features, config.projection)
+    plain = unwrap(encoder)
+    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
     network = nn.Sequential(encoder, projector)
     bank = bank_of(network, images, run)
     view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature

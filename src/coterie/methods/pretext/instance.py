@@ -21,7 +21,8 @@ from coterie.run.devices import unwrap
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    projector = run.new("projector", UnitLinear, unwrap(encoder).n_features, config.projection)
+    plain = unwrap(encoder)
+    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
     network = nn.Sequential(encoder, projector)
     bank = bank_of(network, images, run)
     normaliser = torch.zeros((), device=bank.all_ND.device)  # of the noise-contrastive loss; from the first batch on, as in the paper

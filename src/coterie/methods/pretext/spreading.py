@@ -18,7 +18,8 @@ from coterie.run.devices import unwrap
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    projector = run.new("projector", UnitLinear, unwrap(encoder).n_features, config.projection)
+    plain = unwrap(encoder)
+    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
     view = augment.pretext(config.augment, config.view_size)
 
     def loss(batch: Batch, rng: Generator) -> Tensor:
