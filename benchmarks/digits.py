@@ -29,10 +29,11 @@ def main() -> None:
             words = [word for setting in options.set for word in ("--set", setting)]
             fitted = coterie("fit", "digits", "-o", run, "--method", options.method, "--seed", seed, *words)
             scores = coterie("evaluate", run, "--labels", "builtin", "--protocol", "clusters,knn")
-            if options.method == "deepcluster":
-                record("settling", {**key, **settled(run)})
+            settling = settled(run) if options.method == "deepcluster" else {}
         figures = ("acc", "nmi", "ari", "knn_acc", "baseline_acc", "features_kmeans_acc")
         record("digits", {**key, "fit_seconds": fitted["seconds"], **{name: round(scores[name], 4) for name in figures}})
+        if settling:
+            record("settling", key | settling)
 
 
 def settled(run: Path) -> dict[str, float]:

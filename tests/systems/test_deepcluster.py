@@ -145,7 +145,8 @@ def test_every_option_runs(drawn, tmp_path, option):
 
 def test_alexnet_behind_the_sobel_filters(drawn, tmp_path):
     """The published network, small: its features are those before the last ReLU, its classifier sees them through it."""
-    settings = {"encoder": "alexnet-sobel", "image_size": 64, "epochs": 1, "batch": 8, "draws": 0.5, "pseudo_clusters": 2, "final": "k-means"}
+    settings = {"encoder": "alexnet-sobel", "image_size": 64, "epochs": 1, "batch": 8, "draws": 0.5, "pseudo_clusters": 2}
+    settings["final"] = "k-means"
     done = fit(drawn(16), tmp_path / "run", method="deepcluster", clusters=2, **settings)
     features = load_file(tmp_path / "run" / "features.safetensors")["features"]
     assert sum(done["sizes"]) == 16 and features.shape == (16, 4096) and features.min() < 0
