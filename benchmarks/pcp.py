@@ -17,9 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.data import load_packed
+from benchmarks.headline import unpacked
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 
@@ -65,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     shared = {"floor": 100, "epochs": options.epochs}
     with tempfile.TemporaryDirectory() as folder:
-        pictures, labels = unpacked(Path(folder))
+        pictures, labels = unpacked("fashion_mnist", "train", Path(folder), IMAGES)
         if options.table == "purity":
             purity(pictures, labels, shared, options.seeds[0], Path(folder))
             return
@@ -98,15 +96,6 @@ def purity(pictures: Path, labels: Path, settings: dict[str, Any], seed: int, fo
     for epoch, everyone, kept in json.loads((folder / "purity" / "metrics.json").read_text())["purity"]:
         shares = {name: told[epoch][name] for name in ("clusters", "kept", "removed", "added")}
         record("pcp_purity", {"seed": seed, "images": IMAGES, "epoch": epoch, **shares, "purity_all": everyone, "purity_kept": kept})
-
-
-def unpacked(folder: Path) -> tuple[Path, Path]:
-    """The pictures as an array file and their labels as a table."""
-    images, labels, names = load_packed("fashion_mnist")
-    np.save(folder / "fashion.npy", images[:IMAGES])
-    rows = "".join(f"#{i},{names[label]}\n" for i, label in enumerate(labels[:IMAGES].tolist()))
-    (folder / "labels.csv").write_text("path,label\n" + rows)
-    return folder / "fashion.npy", folder / "labels.csv"
 
 
 if __name__ == "__main__":

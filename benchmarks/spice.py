@@ -10,12 +10,9 @@ and `share` are those of the reliable labels. Rows done are skipped; the runs st
 """
 
 import argparse
-import csv
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.data import load_packed
+from benchmarks.headline import unpacked
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 from coterie.files import read_json
@@ -55,7 +52,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("runs/spice"))
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
-    source, labels = pictures(options.set, options.images, options.keep)
+    digits = options.set == "digits"
+    source, labels = ("digits", "builtin") if digits else unpacked(options.set, "train", options.keep, options.images)
     how = ("--preset", PRESETS[options.set], "--clusters", 10)
     for seed in range(options.seeds):
         pretext = options.keep / f"{options.set}-{seed}-pretext"
@@ -82,17 +80,6 @@ def row(table: str, name: str, words: tuple[object, ...], run: Path, seed: int, 
     trusted = scores.get("reliable", {"share": "", "precision": ""})
     figures = {name: round(scores[name], 4) for name in ("acc", "nmi", "ari")} | {"oracle": max(heads, default="")}
     record("spice", key | {"images": fitted["n_images"], "seconds": round(fitted["seconds"], 1)} | figures | trusted)
-
-
-def pictures(name: str, images: int, keep: Path) -> tuple[object, object]:
-    if name == "digits":
-        return "digits", "builtin"
-    x, y, names = load_packed(name, "train")
-    source, table = keep / f"{name}-{images}.npy", keep / f"{name}-{images}.csv"
-    np.save(source, x[:images])
-    with table.open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label"), *((f"#{i}", names[label]) for i, label in enumerate(y[:images]))])
-    return source, table
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def _check_folder(folder: Path, plan: Plan) -> None:
     """Raises InputError when the folder holds another fit, or something else. A fit that ended before it had learned anything, by a
     mistake in its settings, is none."""
     if (folder / "config.json").exists():
-        if is_finished(folder) or any((folder / "work").glob("*")):
+        if (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
             _check_same(folder, plan)
     elif any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")

@@ -1,10 +1,13 @@
 """Whole fits on tiny pictures, as short as they can be and still find the kinds."""
 
 import hashlib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from coterie import fitting
@@ -32,6 +35,18 @@ def fit(source: Any, folder: Path, method: str = "scan", clusters: int | None = 
     """The summary of a tiny fit in `folder`."""
     images, plan = fitting.plan(source, method, clusters=clusters, preset="quick", settings=TINY[method] | settings, seed=seed)
     return fitting.fit(images, plan, folder, devices=Devices("cpu", "fp32", 1), time_budget=budget)
+
+
+def made_once(folders: pytest.TempPathFactory, source: Any, method: str, **settings) -> Callable[[int], Path]:
+    """seed -> the folder of an uninterrupted fit, made when somebody first asks for it."""
+
+    @cache
+    def folder(seed: int) -> Path:
+        run = folders.mktemp("whole") / "run"
+        fit(source, run, method, seed=seed, **settings)
+        return run
+
+    return folder
 
 
 def outcome(folder: Path) -> tuple[np.ndarray, np.ndarray]:

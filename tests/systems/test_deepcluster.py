@@ -13,7 +13,7 @@ from coterie.methods import deepcluster
 from coterie.run import Run
 from coterie.run.devices import Devices
 
-from .runs import Killed, bits, die_after, fit, outcome, rows
+from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
 pytestmark = pytest.mark.systems
 V2 = {"variant": "v2", "views": "crops", "n_heads": 2}
@@ -25,15 +25,8 @@ both = pytest.mark.parametrize("variant", VARIANTS)
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, drawn):
     """(variant, seed) -> the folder of an uninterrupted fit."""
-    made = {}
-
-    def run(variant: str, seed: int):
-        if (variant, seed) not in made:
-            made[variant, seed] = tmp_path_factory.mktemp("whole") / "run"
-            fit(drawn(), made[variant, seed], method="deepcluster", seed=seed, **VARIANTS[variant])
-        return made[variant, seed]
-
-    return run
+    made = {variant: made_once(tmp_path_factory, drawn(), "deepcluster", **settings) for variant, settings in VARIANTS.items()}
+    return lambda variant, seed: made[variant](seed)
 
 
 def told(folder) -> list[dict]:
@@ -79,25 +72,6 @@ def test_killed_and_continued_same_bits(drawn, whole, tmp_path, monkeypatch, var
     torch.manual_seed(1)
     fit(drawn(), tmp_path / "run", method="deepcluster", seed=0, **VARIANTS[variant])
     assert bits(tmp_path / "run") == bits(whole(variant, 0))
-
-
-@both
-def test_true_labels_change_no_bit(monkeypatch, tmp_path, variant):
-    """A named set brings its labels along. Noise in their place gives the same fit, and labels that cannot be read at all too."""
-    import coterie.images.named as named
-
-    honest = named.load_named("digits")
-
-    class Unreadable:
-        def __getattr__(self, name):
-            raise AssertionError("a fit looked at the labels")
-
-        __array__ = __len__ = __getitem__ = __iter__ = lambda *_: Unreadable().asked
-
-    for i, labels in enumerate((honest.labels, np.random.default_rng(0).permutation(honest.labels), Unreadable())):
-        monkeypatch.setattr("coterie.images.opening.load_named", lambda name, y=labels: named.NamedSet(honest.pictures[:100], y, 10))
-        fit("digits", tmp_path / str(i), "deepcluster", clusters=None, image_size=8, **VARIANTS[variant] | SHORT | {"epochs": 1})
-    assert len({bits(tmp_path / name) for name in "012"}) == 1
 
 
 @both

@@ -15,7 +15,7 @@ from coterie.report.data import read
 from coterie.report.page import page
 from coterie.run.devices import Devices
 
-from .runs import Killed, bits, die_after, fit, outcome, rows
+from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
 pytestmark = pytest.mark.systems
 SHORT = {"epochs": 4, "batch": 16, "final": "k-means"}
@@ -23,16 +23,7 @@ SHORT = {"epochs": 4, "batch": 16, "final": "k-means"}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, drawn):
-    """seed -> the folder of an uninterrupted fit."""
-    made = {}
-
-    def run(seed: int):
-        if seed not in made:
-            made[seed] = tmp_path_factory.mktemp("whole") / "run"
-            fit(drawn(), made[seed], method="pcp", seed=seed)
-        return made[seed]
-
-    return run
+    return made_once(tmp_path_factory, drawn(), "pcp")
 
 
 def told(folder) -> list[dict]:

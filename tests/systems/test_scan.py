@@ -17,23 +17,14 @@ from coterie.errors import InputError
 from coterie.files import read_json, read_json_lines
 from coterie.methods import scan
 
-from .runs import Killed, bits, die_after, fit, outcome, rows
+from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
 pytestmark = pytest.mark.systems
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, drawn):
-    """seed -> the folder of an uninterrupted fit."""
-    made: dict[int, Path] = {}
-
-    def run(seed: int) -> Path:
-        if seed not in made:
-            made[seed] = tmp_path_factory.mktemp("whole") / "run"
-            fit(drawn(), made[seed], seed=seed)
-        return made[seed]
-
-    return run
+    return made_once(tmp_path_factory, drawn(), "scan")
 
 
 def save(pictures: np.ndarray, folder: Path, names: list[str]) -> Path:
@@ -73,25 +64,6 @@ def test_what_the_process_did_before_counts_for_nothing(drawn, whole, tmp_path):
 
 
 # ---- no label is seen
-
-
-def test_true_labels_change_no_bit(monkeypatch, tmp_path):
-    """A named set brings its labels along. Noise in their place gives the same fit, and labels that cannot be read at all too."""
-    import coterie.images.named as named
-
-    honest = named.load_named("digits")
-    short = {"pretext_epochs": 1, "cluster_epochs": 1, "cluster_steps": 2, "image_size": 8, "pretext_batch": 128}
-
-    class Unreadable:
-        def __getattr__(self, name):
-            raise AssertionError("a fit looked at the labels")
-
-        __array__ = __len__ = __getitem__ = __iter__ = lambda *_: Unreadable().asked
-
-    for i, labels in enumerate((honest.labels, np.random.default_rng(0).permutation(honest.labels), Unreadable())):
-        monkeypatch.setattr("coterie.images.opening.load_named", lambda name, y=labels: named.NamedSet(honest.pictures[:200], y, 10))
-        fit("digits", tmp_path / str(i), clusters=None, **short)
-    assert len({bits(tmp_path / name) for name in "012"}) == 1
 
 
 def test_sub_folders_change_no_bit(drawn, tmp_path):

@@ -10,7 +10,7 @@ from coterie.errors import InputError
 from coterie.files import read_json_lines
 from coterie.methods import spice
 
-from .runs import Killed, bits, die_after, fit, outcome, rows
+from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
 pytestmark = pytest.mark.systems
 SHORT = {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "joint_epochs": 1}
@@ -18,16 +18,7 @@ SHORT = {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "joint_epochs":
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, drawn):
-    """seed -> the folder of an uninterrupted fit."""
-    made = {}
-
-    def run(seed: int):
-        if seed not in made:
-            made[seed] = tmp_path_factory.mktemp("whole") / "run"
-            fit(drawn(), made[seed], method="spice", seed=seed)
-        return made[seed]
-
-    return run
+    return made_once(tmp_path_factory, drawn(), "spice")
 
 
 def notes(folder) -> list[str]:

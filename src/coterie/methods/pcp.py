@@ -24,7 +24,6 @@ from coterie.augment import Augment
 from coterie.bank import MemoryBank
 from coterie.encoder import PRECOMPUTED, features
 from coterie.errors import InputError
-from coterie.heads import UnitLinear
 from coterie.images import Images
 from coterie.kmeans import Clustering, kmeans
 from coterie.losses import purified_cluster_loss, spreading_loss
@@ -33,10 +32,9 @@ from coterie.methods import pretext
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
-from coterie.methods.pretext.instance import bank_of, remember
+from coterie.methods.pretext.instance import bank_of, projector_of, remember
 from coterie.pseudo_labels import Votes, anchors, near_centroid
 from coterie.run import Run
-from coterie.run.devices import unwrap
 from coterie.schedule import progressive_clusters, set_rate, steps
 
 MANY = 1 / 20  # clusters per image, above which merging finds them in less time than k-means
@@ -77,8 +75,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     n = len(images)
     floor = min(n, config.floor or max(config.n_clusters, n // 50))
     encoder = pretext.train(images, config, run)
-    plain = unwrap(encoder)
-    network = nn.Sequential(encoder, run.new("embedding", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu))
+    network = nn.Sequential(encoder, projector_of(encoder, config, run, "embedding"))
     optimizer = SGD(network.parameters(), config.rate, momentum=0.9, weight_decay=config.decay)
     bank, votes = first_bank(network, images, config, run), ballot(config)
     view = augment.pretext(config.augment, config.view_size)

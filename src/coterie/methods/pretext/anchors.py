@@ -11,21 +11,18 @@ K neighbours.
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.heads import UnitLinear
 from coterie.images import Batch, Images
 from coterie.losses import neighbourhood_loss
 from coterie.methods.pretext import PretextConfig
-from coterie.methods.pretext.instance import bank_of, remember
+from coterie.methods.pretext.instance import bank_of, projector_of, remember
 from coterie.methods.pretext.loop import SHARE, descend
 from coterie.pseudo_labels import surest_neighbourhoods
 from coterie.run import Run
-from coterie.run.devices import unwrap
 
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    plain = unwrap(encoder)
-    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
+    projector = projector_of(encoder, config, run)
     network = nn.Sequential(encoder, projector)
     bank = bank_of(network, images, run)
     view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature

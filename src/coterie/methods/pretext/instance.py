@@ -21,8 +21,7 @@ from coterie.run.devices import unwrap
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    plain = unwrap(encoder)
-    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
+    projector = projector_of(encoder, config, run)
     network = nn.Sequential(encoder, projector)
     bank = bank_of(network, images, run)
     normaliser = torch.zeros((), device=bank.all_ND.device)  # of the noise-contrastive loss; from the first batch on, as in the paper
@@ -41,6 +40,12 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
         return noise_contrastive(z_BD, batch.index_B, rows_ND, noise_BM, temperature, normaliser)
 
     descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank, "normaliser": normaliser})
+
+
+def projector_of(encoder: nn.Module, config: PretextConfig, run: Run, name: str = "projector") -> nn.Module:
+    """A linear layer to unit rows, in which images are compared."""
+    plain = unwrap(encoder)
+    return run.new(name, UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
 
 
 def bank_of(network: nn.Module, images: Images, run: Run) -> MemoryBank:

@@ -7,19 +7,17 @@ import torch
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.heads import UnitLinear
 from coterie.images import Batch, Images
 from coterie.losses import spreading_loss
 from coterie.methods.pretext import PretextConfig
+from coterie.methods.pretext.instance import projector_of
 from coterie.methods.pretext.loop import descend
 from coterie.run import Run
-from coterie.run.devices import unwrap
 
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:
     """Trains `encoder` in place."""
-    plain = unwrap(encoder)
-    projector = run.new("projector", UnitLinear, plain.n_features, config.projection, plain.ends_before_relu)
+    projector = projector_of(encoder, config, run)
     view = augment.pretext(config.augment, config.view_size)
 
     def loss(batch: Batch, rng: Generator) -> Tensor:
