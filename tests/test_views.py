@@ -67,7 +67,9 @@ def test_an_encoder_that_learns_sees_new_views_and_gets_a_gradient():
         for index, (first_BD, learned) in zip(BATCHES, seen.anew(BATCHES, epoch)):
             assert torch.allclose(first_BD, means_ND[index], atol=1e-5) and not first_BD.requires_grad
             rows_HM = torch.stack([torch.arange(len(index)), torch.zeros(len(index), dtype=torch.int64)])
+            before = encoder.seen
             z_HMD = learned(rows_HM)
+            assert encoder.seen - before == len(index), "what two heads chose passes once"
             assert encoder.training and z_HMD.requires_grad and torch.equal(z_HMD[1, 0], z_HMD[0, 0])
             ups.append((z_HMD[0] - means_ND[index]).detach())
     half = len(ups) // 2

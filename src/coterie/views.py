@@ -48,8 +48,9 @@ class Seen:
             first_B3HW, second_B3HW = (look(batch.pixels_B3HW, rng) for look in self.looks)
 
             def learned(rows_HM: Tensor, view_B3HW: Tensor = second_B3HW) -> Tensor:
+                once_M, place_HM = rows_HM.unique(return_inverse=True)  # what several heads chose passes the encoder once
                 with self.run.autocast():
-                    return self.encoder.train()(view_B3HW[rows_HM.flatten()]).float().unflatten(0, rows_HM.shape)
+                    return self.encoder.train()(view_B3HW[once_M]).float()[place_HM]
 
             self.encoder.eval()
             with torch.no_grad(), self.run.autocast():
