@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from coterie import cli, door
+from coterie import __version__, cli, door
 from coterie.files import read_json, read_table
 
 FAST = ["--preset", "quick", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -385,3 +386,8 @@ def test_json_is_all_there_is_on_stdout(coterie, finished, source, tmp_path):
         done = coterie(*words, "--json")
         assert done.status == 0, done.err
         assert isinstance(json.loads(done.out), dict) and done.out.count("\n") == 1, words
+
+
+def test_python_m_coterie_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "coterie", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.split()[-1] == __version__, done.stderr

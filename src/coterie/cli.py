@@ -34,7 +34,12 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded pictures
 
 
 @app.callback(invoke_without_command=True)
-def door(context: typer.Context) -> None:
+def door(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="What this is.")] = False) -> None:
+    if version:
+        from coterie import __version__
+
+        print(f"coterie {__version__}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help())
 
@@ -280,7 +285,3 @@ def _seconds(text: str | None) -> float | None:
     if not found or float(found[1]) <= 0:
         raise InputError(f"--time-budget {text}: wanted a time like 90s, 20m or 2h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
-
-
-if __name__ == "__main__":
-    main()

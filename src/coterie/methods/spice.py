@@ -26,6 +26,7 @@ from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.errors import InputError
 from coterie.heads import MlpHeads
 from coterie.images import Images
+from coterie.kmeans import pca_whiten
 from coterie.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
 from coterie.methods import pretext
 from coterie.methods.fitted import Fitted, unless_worse
@@ -56,6 +57,7 @@ class Config(PretextConfig):
     head_rate: float = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
     core_share: float = 1.0  # of a cluster's share of the batch, whose mean is the prototype (Fig. 4; the published code has 0.5)
     core_share_end: float = 0.0  # the share grows to this by the last epoch; 0: it stays (the published settings leave it at 0.5)
+    components: int = 32  # similar to a prototype: among features whitened to so many, or twice n_clusters; 0: as they are (the paper)
     overlap: bool = True  # an image may get several labels, or none (sec. IV-F2)
     label_view: str = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
     train_view: str = "strong"  # of what they are learned
@@ -103,6 +105,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
     k = config.n_clusters
     heads: MlpHeads = run.new("heads", MlpHeads, z_ND.shape[1], k, config.n_heads)  # type: ignore[assignment]
     heads.standardise(z_ND)
+    alike_ND = comparable(z_ND, config)
     best, best_encoder = heads.select(0), copy.deepcopy(unwrap(encoder)) if config.train_encoder else nn.Identity()
     optimizers = [Adam(heads.parameters())] + ([Adam(encoder.parameters())] if config.train_encoder else [])
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
@@ -126,7 +129,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
                 set_rate(optimizer, cosine(run.done(epoch + step / len(batches), config.head_epochs), peak))
             with torch.no_grad():
                 p_HBK = softmax(heads(weak_BD))
-            index_HM, labels_HM = prototype(z_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap)
+            index_HM, labels_HM = prototype(alike_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap)
             for _ in range(config.head_repeats):
                 for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
                     loss_H = pair_loss(heads(strong(index_HM[:, part])), labels_HM[:, part], entropy_weight, config)
@@ -135,7 +138,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
         judged_ND = features(encoder, images, run) if config.train_encoder else z_ND
         with torch.no_grad():
             p_HNK = softmax(heads(judged_ND)).contiguous()
-        loss_H = prototype_losses(judged_ND, p_HNK, config.core_share)
+        loss_H = prototype_losses(comparable(judged_ND, config) if config.train_encoder else alike_ND, p_HNK, config.core_share)
         discord_H = torch.tensor([discord(labels_N, neighbours_NK, k) for labels_N in p_HNK.argmax(-1)])
         score_H = {"loss": loss_H, "discord": discord_H}[config.choice]
         head = int(score_H.argmin())
@@ -151,6 +154,15 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
     if config.train_encoder:
         unwrap(encoder).load_state_dict(best_encoder.state_dict())
     return best
+
+
+def comparable(z_ND: Tensor, config: Config) -> Tensor:
+    """The features among which an image is similar to a prototype. A pretext gives a few directions most of the variance, such as how bold
+    a digit is drawn, and they would decide; whitened, all count alike. With few images the last components are noise. Features that were
+    given stay what they are."""
+    if not config.components or config.encoder == PRECOMPUTED or len(z_ND) < 2:
+        return z_ND
+    return pca_whiten(z_ND, max(2, min(max(config.components, 2 * config.n_clusters), len(z_ND) // 10)))
 
 
 def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
