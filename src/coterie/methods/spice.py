@@ -69,7 +69,7 @@ class Config(PretextConfig):
     train_encoder: bool = False  # the ablation Joint-SH / Joint-MH: the encoder learns in stage 2 too
     encoder_rate: float = 1e-4  # then
     select_reliable: bool = True  # else every image counts as labelled
-    reliable_neighbors: int = 100  # with the image itself (sec. IV-B); never more than half an even share of the images
+    reliable_neighbors: int = 100  # with the image itself (sec. IV-B); at most a tenth of an even share of the images, but ten
     reliable_ratio: float = 0.95  # of them share the label (sec. IV-B)
     reliable_bar: float = 0.0  # and the probability is above this (the published code: 0.99)
     reliable_balance: bool = False  # the published code cuts every cluster to the smallest one's count
@@ -170,7 +170,7 @@ def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
     if not config.select_reliable:
         return clustered.p_NK.argmax(1)
     n, k = clustered.p_NK.shape
-    count = max(1, min(config.reliable_neighbors, n // (2 * k)))
+    count = max(1, min(config.reliable_neighbors, max(10, n // (10 * k)), n // (2 * k)))
     bar, rng = config.reliable_bar or None, run.rng("reliable")
     found_N = reliable(clustered.features_ND, clustered.p_NK, count, config.reliable_ratio, bar, config.reliable_balance, rng)
     run.keep("reliable", found_N + 1)
