@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clusters", type=int, nargs="+", default=[5, 10, 20, 50, 100, 200, 500, 1000])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=["epochs=20"])
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--keep", type=Path, default=Path("runs/deepcluster"))
     parser.add_argument("--plot", action="store_true", help="draw what the table holds, fit nothing")
     options = parser.parse_args()
@@ -36,15 +36,14 @@ def main() -> None:
         plot()
         return
     pictures, labels = unpacked("fashion_mnist", "train", options.keep, IMAGES)
-    words = [word for setting in options.set for word in ("--set", setting)]
     for k in options.clusters:
-        key = {"images": IMAGES, "pseudo_clusters": k, "seed": options.seed, "set": " ".join(options.set)}
+        key = {"images": IMAGES, "pseudo_clusters": k, "seed": options.seed, "set": f"epochs={options.epochs}"}
         if done(TABLE, key):
             continue
         with tempfile.TemporaryDirectory() as folder:
             run = Path(folder) / "run"
             how = ("--method", "deepcluster", "--preset", "garments", "--clusters", 10, "--seed", options.seed)
-            fitted = coterie("fit", pictures, "-o", run, *how, *words, "--set", f"pseudo_clusters={k}")
+            fitted = coterie("fit", pictures, "-o", run, *how, "--set", f"epochs={options.epochs}", "--set", f"pseudo_clusters={k}")
             scores = coterie("evaluate", run, "--labels", labels, "--protocol", "clusters,knn")
             figures = {name: round(scores[name], 4) for name in ("knn_acc", "acc", "nmi")}
             record(TABLE, {**key, "fit_seconds": round(fitted["seconds"]), **figures, **settled(run)})
