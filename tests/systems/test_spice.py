@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 from coterie import checkpoint, metrics
 from coterie.errors import InputError
 from coterie.files import read_json_lines
+from coterie.kmeans import pca_whiten
 from coterie.methods import spice
 
 from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
@@ -152,3 +153,14 @@ def test_precomputed_features_are_clustered_by_the_heads_alone(tmp_path):
 def test_an_unknown_word_is_refused(drawn, tmp_path, option):
     with pytest.raises(InputError, match="label_view|joint_init"):
         fit(drawn(20), tmp_path / "run", method="spice", **SHORT | option)
+
+
+def test_prototypes_are_compared_among_whitened_features():
+    z_ND = torch.randn(200, 9, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.arange(1.0, 10)) + 3
+    for components, n_clusters, width in ((4, 2, 4), (4, 3, 6), (32, 2, 9)):
+        config = spice.Config(n_clusters=n_clusters, components=components)
+        torch.testing.assert_close(spice.comparable(z_ND, config), pca_whiten(z_ND, width))
+        assert spice.comparable(z_ND[:25], config).shape == (25, 2), "one component for ten images, and two at least"
+    for as_they_are in ({"components": 0}, {"encoder": "precomputed"}):
+        assert spice.comparable(z_ND, spice.Config(**as_they_are)) is z_ND
+    assert spice.comparable(z_ND[:1], spice.Config()).shape == (1, 9)
