@@ -1,4 +1,4 @@
-"""PCP's tables on the first 10,000 images of Fashion-MNIST: `python -m benchmarks.pcp I [--seeds 0 1 2] [--epochs 20]`.
+"""PCP's tables on the first 10,000 images of Fashion-MNIST: `python -m benchmarks.pcp I [--seeds 0 1 2] [--epochs 12] [--rows NAME ...]`.
 
 I        DC, + PC, + CP_r, + CP_s (N_t0 = 100 as in the paper), and + warm-up
 II       the share of a cluster that CP_r keeps, alone and with CP_s
@@ -6,9 +6,9 @@ III      N_t0 from 5 to 5,000: DC, PCP, PCP with warm-up
 IV       rounds of PCP, and IR, IS and AND with N = 1, 5, 10, 20, each with as many epochs in all
 purity   of the kept images and of all of the same clusters, at each epoch of one run; a row an epoch in pcp_purity.csv
 
-Every row of a table has the same network, views and epochs; its time stands beside it. A row a run in pcp.csv: weighted kNN of the
-features, ACC of the clusters by diffusion and of k-means on the features, by `evaluate`, after the fit. What is done is skipped, so that a
-table that was stopped goes on. In the paper's tables stands kNN on CIFAR-10 after 200 epochs of a ResNet-18.
+Every row of a table has the same network, images of 20 px, views of 16 px and epochs; its time stands beside it. A row a run in pcp.csv:
+weighted kNN of the features, ACC of the clusters by diffusion and of k-means on the features, by `evaluate`, after the fit. What is done is
+skipped, so that a table that was stopped goes on. In the paper's tables stands kNN on CIFAR-10 after 200 epochs of a ResNet-18.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 
 IMAGES = 10_000
+SIZES = {"image_size": 20, "view_size": 16}  # px
 Rows = list[tuple[str, str, dict[str, Any]]]  # (name of the row, method, settings)
 
 PC = {"warm_up": 0, "vote": False, "keep_share": 1.0}
@@ -59,9 +60,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=[*TABLES, "IV", "purity"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--rows", nargs="*", metavar="NAME", help="of a table: only these")
     options = parser.parse_args()
-    shared = {"floor": 100, "epochs": options.epochs}
+    shared = SIZES | {"floor": 100, "epochs": options.epochs}
     with tempfile.TemporaryDirectory() as folder:
         pictures, labels = unpacked("fashion_mnist", "train", Path(folder), IMAGES)
         if options.table == "purity":
@@ -69,7 +71,9 @@ def main() -> None:
             return
         for seed in options.seeds:  # a seed of every row before the next seed of any
             for name, method, own in table_iv(options.epochs) if options.table == "IV" else TABLES[options.table]:
-                settings = shared | own if method == "pcp" else {"pretext_epochs": options.epochs, "final": "diffusion"} | own
+                if options.rows and name not in options.rows:
+                    continue
+                settings = shared | own if method == "pcp" else SIZES | {"pretext_epochs": options.epochs, "final": "diffusion"} | own
                 note = " ".join(f"{key}={value}" for key, value in settings.items())
                 key = {"table": options.table, "row": name, "method": method, "seed": seed, "settings": note}
                 if not done("pcp", key):
