@@ -150,9 +150,10 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     if gpu:
         return own | {"epochs": 500, "pseudo_clusters": 10_000 if preset == "imagenet1000" and n >= 200_000 else 0}
     own |= {"image_size": 24, "view_size": 0} if preset == "garments" else {}  # views as large as what is clustered
-    views = {"glyphs": 1_000_000, "garments": 560_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
-    small = {"batch": 64, "draws": 2.0} if n < 20_000 else {}  # else an epoch's new classifier has hardly begun to learn when it ends
-    return own | small | {"epochs": _epochs(n * (2 if small else 1), views, 6, 100), "schedule": "cosine"}
+    own |= {} if preset == "glyphs" else {"views": "pretext"}  # colours that change keep clusters from being about them
+    views = {"glyphs": 1_000_000, "garments": 440_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
+    draws = 2 if n < 20_000 else 1  # an epoch's new classifier must come far enough to teach the network; so do small batches
+    return own | {"batch": 64, "draws": float(draws), "epochs": _epochs(n * draws, views, 6, 100), "schedule": "cosine"}
 
 
 def _pcp(preset: str, n: int, gpu: bool) -> dict[str, Any]:

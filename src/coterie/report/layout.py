@@ -14,7 +14,6 @@ from coterie.files import read_table, write_atomically
 AT_MOST = 5000  # points: what a page can draw, and about 20 s on one core
 PERPLEXITY = 30
 ITERATIONS = 500
-COMPONENTS = 50  # t-SNE sees the first principal components only; the usual choice, and much faster
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ def make_map(features_ND: np.ndarray, wanted: np.ndarray) -> Map:
 
 
 def _place(features_MD: np.ndarray) -> np.ndarray:
+    """By cosine, in all dimensions: of whitened features the customary first 50 components are any 50, and the kinds run together."""
     m, d = features_MD.shape
     if m < 2 or np.ptp(features_MD, axis=0).max(initial=0) == 0:  # nothing to spread out
         return np.zeros((m, 2), np.float32)
@@ -62,12 +62,10 @@ def _place(features_MD: np.ndarray) -> np.ndarray:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        components = min(COMPONENTS, m, d)
-        reduced = PCA(components, svd_solver="full" if min(m, d) <= 500 else "randomized", random_state=0).fit_transform(features_MD)
-        if m < 5 or components < 2:
-            return np.pad(reduced, ((0, 0), (0, 1)))[:, :2]
+        if m < 5 or d < 2:
+            return np.pad(PCA(min(2, m, d)).fit_transform(features_MD), ((0, 0), (0, 1)))[:, :2]
         perplexity = min(PERPLEXITY, (m - 1) / 3.5)
-        return TSNE(perplexity=perplexity, max_iter=ITERATIONS, init="pca", random_state=0).fit_transform(reduced)
+        return TSNE(perplexity=perplexity, max_iter=ITERATIONS, metric="cosine", init="pca", random_state=0).fit_transform(features_MD)
 
 
 def _unit(xy: np.ndarray) -> np.ndarray:
