@@ -5,6 +5,7 @@ II       the share of a cluster that CP_r keeps, alone and with CP_s
 III      N_t0 from 5 to 5,000: DC, PCP, PCP with warm-up
 IV       rounds of PCP, and IR, IS and AND with N = 1, 5, 10, 20, each with as many epochs in all
 purity   of the kept images and of all of the same clusters, at each epoch of one run; a row an epoch in pcp_purity.csv
+plots    docs/methods/pcp-clusters.png from table III, pcp-purity.png from the purity rows; fits nothing
 
 Every row of a table has the same network, images of 20 px, views of 16 px and epochs; its time stands beside it. A row a run in pcp.csv:
 weighted kNN of the features, ACC of the clusters by diffusion and of k-means on the features, by `evaluate`, after the fit. What is done is
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.headline import unpacked
+from benchmarks.plots import Curves, curves, rows_of
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 
@@ -58,11 +60,14 @@ def table_iv(epochs: int) -> Rows:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=[*TABLES, "IV", "purity"])
+    parser.add_argument("table", choices=[*TABLES, "IV", "purity", "plots"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rows", nargs="*", metavar="NAME", help="of a table: only these")
     options = parser.parse_args()
+    if options.table == "plots":
+        plots()
+        return
     shared = SIZES | {"floor": 100, "epochs": options.epochs}
     with tempfile.TemporaryDirectory() as folder:
         pictures, labels = unpacked("fashion_mnist", "train", Path(folder), IMAGES)
@@ -100,6 +105,17 @@ def purity(pictures: Path, labels: Path, settings: dict[str, Any], seed: int, fo
     for epoch, everyone, kept in json.loads((folder / "purity" / "metrics.json").read_text())["purity"]:
         shares = {name: told[epoch][name] for name in ("clusters", "kept", "removed", "added")}
         record("pcp_purity", {"seed": seed, "images": IMAGES, "epoch": epoch, **shares, "purity_all": everyone, "purity_kept": kept})
+
+
+def plots() -> None:
+    lines: Curves = {}
+    for row in sorted((row for row in rows_of("pcp") if row["table"] == "III"), key=lambda row: int(row["row"].rpartition(" ")[2])):
+        lines.setdefault(row["row"].partition(",")[0], []).append((int(row["row"].rpartition(" ")[2]), float(row["knn_acc"])))
+    curves("pcp-clusters", f"{IMAGES:,} pictures of Fashion-MNIST, one seed", "N_t0, least clusters in training", "weighted kNN", lines)
+    epochs = rows_of("pcp_purity")
+    names = {"kept images": "purity_kept", "all images of the same clusters": "purity_all", "share of images kept": "kept"}
+    lines = {title: [(int(row["epoch"]) + 1, float(row[name])) for row in epochs] for title, name in names.items()}
+    curves("pcp-purity", "Purity of PCP's clusters over one run", "epoch", "share", lines, logarithmic=False)
 
 
 if __name__ == "__main__":
