@@ -47,6 +47,7 @@ TABLE_III: Rows = [
     for name, own in {"DC": PC | {"progressive": False}, "PCP": {"warm_up": 0}, "PCP*": {}}.items()
     for floor in FLOORS
 ]
+IN_THIRD = {"DC": "DC", "+ CP_s": "PCP"}  # rows of table I that belong to table III as well, N_t0 = 100
 TABLES = {"I": TABLE_I, "II": TABLE_II, "III": TABLE_III}
 
 
@@ -109,8 +110,11 @@ def purity(pictures: Path, labels: Path, settings: dict[str, Any], seed: int, fo
 
 def plots() -> None:
     lines: Curves = {}
-    for row in sorted((row for row in rows_of("pcp") if row["table"] == "III"), key=lambda row: int(row["row"].rpartition(" ")[2])):
-        lines.setdefault(row["row"].partition(",")[0], []).append((int(row["row"].rpartition(" ")[2]), float(row["knn_acc"])))
+    for row in rows_of("pcp"):
+        name = IN_THIRD.get(row["row"]) if row["table"] == "I" else row["row"].partition(",")[0] if row["table"] == "III" else None
+        if name and row["seed"] == "0":
+            floor = int(dict(pair.split("=") for pair in row["settings"].split())["floor"])
+            lines[name] = sorted([*lines.get(name, []), (floor, float(row["knn_acc"]))])
     curves("pcp-clusters", f"{IMAGES:,} pictures of Fashion-MNIST, one seed", "N_t0, least clusters in training", "weighted kNN", lines)
     epochs = rows_of("pcp_purity")
     names = {"kept images": "purity_kept", "all images of the same clusters": "purity_all", "share of images kept": "kept"}

@@ -10,6 +10,7 @@ from benchmarks.record import RESULTS
 
 DOCS = Path(__file__).parent.parent / "docs" / "methods"
 COLOURS, SOFT = ("#3a6fb0", "#c2571a", "#2f8f5b"), "#68686e"
+LEAST_SPAN = 0.1  # of accuracy: one point more or less must not fill the figure
 Curves = dict[str, list[tuple[float, float]]]  # name -> (x, y) in order of x
 
 
@@ -30,6 +31,9 @@ def curves(name: str, title: str, across: str, up: str, lines: Curves, logarithm
     for (label, points), colour in zip(lines.items(), COLOURS):
         axes.plot(*zip(*points), "o-", color=colour, label=label)
     axes.set(xscale="log" if logarithmic else "linear", xlabel=across, ylabel=up)
+    low, high = axes.get_ylim()
+    spare = max(0.0, LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - spare, high + spare)
     axes.set_title(title, loc="left", fontsize=9.5)
     axes.legend(frameon=False)
     drawn, path = io.BytesIO(), DOCS / f"{name}.png"
