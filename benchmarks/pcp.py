@@ -117,9 +117,9 @@ def plots() -> None:
             lines[name] = sorted([*lines.get(name, []), (floor, float(row["knn_acc"]))])
     curves("pcp-clusters", f"{IMAGES:,} pictures of Fashion-MNIST, one seed", "N_t0, least clusters in training", "weighted kNN", lines)
     epochs = rows_of("pcp_purity")
-    names = {"kept images": "purity_kept", "all images of the same clusters": "purity_all", "share of images kept": "kept"}
+    names = {"kept images": "purity_kept", "their whole clusters": "purity_all", "share kept": "kept"}
     lines = {title: [(int(row["epoch"]) + 1, float(row[name])) for row in epochs] for title, name in names.items()}
-    curves("pcp-purity", "Purity of PCP's clusters over one run", "epoch", "share", lines, logarithmic=False)
+    curves("pcp-purity", "Purity of PCP's clusters over one run", "epoch", "purity", lines, logarithmic=False)
 
 
 if __name__ == "__main__":

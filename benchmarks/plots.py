@@ -35,7 +35,7 @@ def curves(name: str, title: str, across: str, up: str, lines: Curves, logarithm
     spare = max(0.0, LEAST_SPAN - (high - low)) / 2
     axes.set_ylim(low - spare, high + spare)
     axes.set_title(title, loc="left", fontsize=9.5)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower left", ncols=len(lines), frameon=False)
     drawn, path = io.BytesIO(), DOCS / f"{name}.png"
     figure.savefig(drawn, dpi=110)
     Image.open(drawn).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(path, optimize=True)
