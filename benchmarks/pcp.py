@@ -119,7 +119,7 @@ def plots() -> None:
     epochs = rows_of("pcp_purity")
     names = {"kept images": "purity_kept", "their whole clusters": "purity_all", "share kept": "kept"}
     lines = {title: [(int(row["epoch"]) + 1, float(row[name])) for row in epochs] for title, name in names.items()}
-    curves("pcp-purity", "Purity of PCP's clusters over one run", "epoch", "purity", lines, logarithmic=False)
+    curves("pcp-purity", "Purity of PCP's clusters over one run", "epoch", "share of images", lines, logarithmic=False)
 
 
 if __name__ == "__main__":
