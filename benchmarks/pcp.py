@@ -73,7 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         pictures, labels = unpacked("fashion_mnist", "train", Path(folder), IMAGES)
         if options.table == "purity":
-            purity(pictures, labels, shared, options.seeds[0], Path(folder))
+            if not done("pcp_purity", {"seed": options.seeds[0]}):
+                purity(pictures, labels, shared, options.seeds[0], Path(folder))
             return
         for seed in options.seeds:  # a seed of every row before the next seed of any
             for name, method, own in table_iv(options.epochs) if options.table == "IV" else TABLES[options.table]:

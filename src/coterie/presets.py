@@ -152,7 +152,7 @@ def _deepcluster(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     own |= {"image_size": 24, "view_size": 0} if preset == "garments" else {}  # views as large as what is clustered
     own |= {} if preset == "glyphs" else {"views": "pretext"}  # colours that change keep clusters from being about them
     views = {"glyphs": 1_000_000, "garments": 440_000, "cifar10": 450_000, "cifar20": 450_000}.get(preset, 270_000)
-    draws = 2 if n < 20_000 else 1  # an epoch's new classifier must come far enough to teach the network; so do small batches
+    draws = 2 if n < 20_000 else 1  # for this and for batches of 64: an epoch's new classifier must come far enough to teach the network
     return own | {"batch": 64, "draws": float(draws), "epochs": _epochs(n * draws, views, 6, 100), "schedule": "cosine"}
 
 
