@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
-from coterie.files import read_json_lines
+from coterie.run.files import read_json_lines
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.data import load_packed
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
-from coterie.files import read_json_lines
+from coterie.run.files import read_json_lines
 
 PRESETS = {"mnist": "glyphs", "fashion_mnist": "garments", "cifar10": "cifar10"}
 Files = dict[str, tuple[Path, Path]]  # split -> pictures, labels

@@ -7,7 +7,7 @@ seconds of faiss; the target is at most 1.5. Quality: final inertia of each side
 beyond what the process held with the features loaded, in a process of its own (two iterations). --large: 1,000,000 random rows x 256,
 k = 10,000, one iteration of ours alone; the target is less than 1 GB. --large --against-faiss: two iterations of both, each in a process of
 its own, the time of the whole call with its last assignment.
---near: k from N / 20 to near N on the first 50,000 rows and on random ones, by merging (`coterie.merging`); the ratio is to k-means with
+--near: k from N / 20 to near N on the first 50,000 rows and on random ones, by merging (clustering.merging); the ratio is to k-means with
 k = 1,000 on the same rows, in turns, and the target at most 3; the quality beside it is the inertia of plain k-means with that k.
 """
 
@@ -23,10 +23,10 @@ import torch
 
 from benchmarks.data import load_packed
 from benchmarks.record import record
-from coterie.kmeans import kmeans
-from coterie.merging import merged
-from coterie.neighbours import nearest
-from coterie.rows import unit
+from coterie.clustering.kmeans import kmeans
+from coterie.clustering.merging import merged
+from coterie.clustering.neighbours import nearest
+from coterie.clustering.rows import unit
 
 ITERS, NEIGHBOURS = 20, 20
 

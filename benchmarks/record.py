@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from coterie import machine
+from coterie.run import machine
 
 RESULTS = Path(__file__).parent / "results"
 

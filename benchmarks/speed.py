@@ -28,12 +28,12 @@ from torch import nn
 
 from benchmarks.record import record
 from benchmarks.torchvision_simclr import conventional
-from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
-from coterie.heads import Projector
 from coterie.images import Images, open_images
 from coterie.images.collection import open_rows
 from coterie.methods import pretext, scan, spice
 from coterie.methods.pretext import PretextConfig
+from coterie.networks.encoder import PRECOMPUTED, EncoderSpec, build, features
+from coterie.networks.heads import Projector
 from coterie.run import Run
 from coterie.run.devices import Devices
 

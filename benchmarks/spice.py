@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.headline import unpacked
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
-from coterie.files import read_json
+from coterie.run.files import read_json
 
 SELF = "joint_epochs=0"
 TABLES: dict[str, dict[str, tuple[str, ...]]] = {

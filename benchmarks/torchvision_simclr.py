@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
-from coterie.encoder import EncoderSpec, build
-from coterie.heads import Projector
-from coterie.losses import nt_xent
+from coterie.learning.losses import nt_xent
 from coterie.methods.pretext import PretextConfig
+from coterie.networks.encoder import EncoderSpec, build
+from coterie.networks.heads import Projector
 
 
 class TwoViews(Dataset):

@@ -13,10 +13,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
-from coterie import KMeans, metrics, open_images
+from coterie import KMeans, open_images
 from coterie import load as load_run
 from coterie.errors import InputError
 from coterie.estimators import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, DeepCluster
+from coterie.evaluate import metrics
 
 TINY = {
     SCAN: {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 0, "n_heads": 3},

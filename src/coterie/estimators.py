@@ -14,17 +14,18 @@ from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from coterie import fitting, metrics
-from coterie.encoder import PRECOMPUTED
+from coterie import fitting
 from coterie.errors import InputError
-from coterie.files import probabilities, read_json, read_json_lines, read_table
+from coterie.evaluate import metrics
 from coterie.images import open_images
 from coterie.images.collection import open_rows
-from coterie.model import Model
-from coterie.model import load as load_model
+from coterie.networks.encoder import PRECOMPUTED
+from coterie.networks.model import Model
+from coterie.networks.model import load as load_model
 from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
+from coterie.run.files import probabilities, read_json, read_json_lines, read_table
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):

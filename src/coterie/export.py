@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coterie.errors import InputError
-from coterie.files import probabilities, read_json, read_table, write_atomically
+from coterie.run.files import probabilities, read_json, read_table, write_atomically
 
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
 LINKS = ("copy", "hard", "symlink")

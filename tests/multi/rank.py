@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from coterie import checkpoint, fitting
-from coterie.encoder import EncoderSpec, build, features
+from coterie import fitting
+from coterie.clustering.kmeans import kmeans
 from coterie.images import open_images
-from coterie.kmeans import kmeans
 from coterie.methods import deepcluster
-from coterie.run import Run
+from coterie.networks.encoder import EncoderSpec, build, features
+from coterie.run import Run, checkpoint
 from coterie.run.devices import Devices
 
 SETTINGS = {

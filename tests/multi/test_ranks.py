@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from coterie import checkpoint
-from coterie.files import read_json_lines, read_table
+from coterie.run import checkpoint
+from coterie.run.files import read_json_lines, read_table
 
 pytestmark = pytest.mark.multi
 N = 37  # odd, so that the last rank's part is shorter

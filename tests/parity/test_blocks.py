@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from coterie import metrics
+from coterie.clustering.kmeans import Alone, _Lloyd, kmeans, pca_whiten
+from coterie.clustering.neighbours import nearest
+from coterie.evaluate import metrics
 from coterie.evaluate.knn import weighted_knn
-from coterie.kmeans import Alone, _Lloyd, kmeans, pca_whiten
-from coterie.neighbours import nearest
 
 
 def test_scan_memory_bank(golden):

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from coterie import metrics
-from coterie.backbones.sobel import Sobel
-from coterie.encoder import EncoderSpec, build
-from coterie.heads import Classifier
-from coterie.kmeans import kmeans
-from coterie.losses import cross_entropy, prototype_loss
-from coterie.power_iteration import power_iteration_clustering
-from coterie.sampling import uniform_draw
+from coterie.clustering.kmeans import kmeans
+from coterie.clustering.power_iteration import power_iteration_clustering
+from coterie.clustering.sampling import uniform_draw
+from coterie.evaluate import metrics
+from coterie.learning.losses import cross_entropy, prototype_loss
+from coterie.networks.backbones.sobel import Sobel
+from coterie.networks.encoder import EncoderSpec, build
+from coterie.networks.heads import Classifier
 
 
 def test_dc_pic(golden):

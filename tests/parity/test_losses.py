@@ -6,11 +6,11 @@ import torch
 
 from coterie.augment import operations
 from coterie.augment.recipe import warp
-from coterie.backbones.cifar_resnet import CifarResNet
 from coterie.evaluate.knn import weighted_knn
-from coterie.losses import confident_cross_entropy, info_nce, nt_xent, scan_loss
-from coterie.pseudo_labels import confident
-from coterie.schedule import cosine
+from coterie.learning.losses import confident_cross_entropy, info_nce, nt_xent, scan_loss
+from coterie.learning.pseudo_labels import confident
+from coterie.learning.schedule import cosine
+from coterie.networks.backbones.cifar_resnet import CifarResNet
 
 
 def close(got, want, rtol=1e-5, atol=1e-6):

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from coterie.images import Batch
+from coterie.learning.schedule import cosine
 from coterie.methods.pretext import PretextConfig, moco
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.schedule import cosine
 
 
 def close(got, want, rtol=1e-6, atol=1e-6):

@@ -4,11 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.backbones.alexnet import alexnet
-from coterie.backbones.cifar_resnet import CifarResNet
-from coterie.bank import MemoryBank
-from coterie.heads import UnitLinear
-from coterie.losses import (
+from coterie.learning.losses import (
     bank_cross_entropy,
     neighbourhood_loss,
     noise_contrastive,
@@ -16,8 +12,12 @@ from coterie.losses import (
     softmax_normaliser,
     spreading_loss,
 )
-from coterie.pseudo_labels import Votes, anchors, near_centroid
-from coterie.schedule import inverse_root, progressive_clusters
+from coterie.learning.pseudo_labels import Votes, anchors, near_centroid
+from coterie.learning.schedule import inverse_root, progressive_clusters
+from coterie.networks.backbones.alexnet import alexnet
+from coterie.networks.backbones.cifar_resnet import CifarResNet
+from coterie.networks.bank import MemoryBank
+from coterie.networks.heads import UnitLinear
 
 
 def close(got, want, rtol=1e-5, atol=1e-6):

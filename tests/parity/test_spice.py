@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from coterie.backbones.cifar_resnet import CifarResNet
-from coterie.backbones.wide_resnet import WideResNet
-from coterie.encoder import EncoderSpec, build
-from coterie.heads import MlpHeads
-from coterie.losses import cross_entropy, double_softmax_cross_entropy, fixmatch
-from coterie.pseudo_labels import core_means, prototype, prototype_losses, reliable
-from coterie.schedule import fixmatch_cosine, trapezoid
+from coterie.learning.losses import cross_entropy, double_softmax_cross_entropy, fixmatch
+from coterie.learning.pseudo_labels import core_means, prototype, prototype_losses, reliable
+from coterie.learning.schedule import fixmatch_cosine, trapezoid
+from coterie.networks.backbones.cifar_resnet import CifarResNet
+from coterie.networks.backbones.wide_resnet import WideResNet
+from coterie.networks.encoder import EncoderSpec, build
+from coterie.networks.heads import MlpHeads
 
 
 def close(got, want, rtol=1e-6, atol=1e-6):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from coterie.teacher import follow, teacher_of
+from coterie.networks.teacher import follow, teacher_of
 
 
 def test_scan_ema(golden):

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam
 
-import coterie.run as module
-from coterie import checkpoint
+import coterie.run.run as module
+from coterie.clustering.kmeans import Clustering
 from coterie.images import open_images
-from coterie.kmeans import Clustering
-from coterie.run import MAX_BAD_STEPS, MAX_TRACED, Run
+from coterie.run import checkpoint
 from coterie.run.devices import Devices
 from coterie.run.progress import Silent
+from coterie.run.run import MAX_BAD_STEPS, MAX_TRACED, Run
 
 
 class Killed(BaseException):

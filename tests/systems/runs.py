@@ -11,9 +11,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from coterie import fitting
-from coterie.files import probabilities, read_json_lines, read_table
 from coterie.run import Run
 from coterie.run.devices import Devices
+from coterie.run.files import probabilities, read_json_lines, read_table
 
 TINY = {
     "scan": {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 1, "n_heads": 3},

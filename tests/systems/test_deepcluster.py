@@ -5,13 +5,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from coterie import checkpoint, fitting, metrics
+from coterie import fitting
 from coterie.errors import InputError
-from coterie.files import read_json, read_json_lines
+from coterie.evaluate import metrics
 from coterie.images import open_images
 from coterie.methods import deepcluster
-from coterie.run import Run
+from coterie.run import Run, checkpoint
 from coterie.run.devices import Devices
+from coterie.run.files import read_json, read_json_lines
 
 from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 

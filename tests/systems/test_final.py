@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from coterie import metrics
-from coterie.kmeans import pca_whiten, whitening
+from coterie.clustering.kmeans import pca_whiten, whitening
+from coterie.evaluate import metrics
 from coterie.methods.final import clusters_of, diffused
 from coterie.run import Run
 from coterie.run.devices import Devices

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans as Reference
 
-from coterie import fitting, metrics
-from coterie.files import read_json_lines
+from coterie import fitting
+from coterie.evaluate import metrics
 from coterie.run.devices import Devices
+from coterie.run.files import read_json_lines
 
 from .runs import Killed, bits, die_after, fit, outcome, rows
 

@@ -5,15 +5,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from coterie import fitting, metrics
+from coterie import fitting
 from coterie.errors import InputError
+from coterie.evaluate import metrics
 from coterie.evaluate.labels import Labels
 from coterie.evaluate.protocol import curves, purities
-from coterie.files import read_json_lines
 from coterie.methods import pcp
 from coterie.report.data import read
 from coterie.report.page import page
 from coterie.run.devices import Devices
+from coterie.run.files import read_json_lines
 
 from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
@@ -154,7 +155,7 @@ def test_an_unknown_word_is_refused(drawn, tmp_path, option):
 
 
 def test_voting_happens_in_every_preset():
-    from coterie import config, presets
+    from coterie.fitting import config, presets
 
     for preset in presets.PRETEXT:
         for n in (200, 5_000, 60_000):

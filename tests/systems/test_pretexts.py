@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from coterie import fitting
-from coterie.encoder import features
 from coterie.methods import pretext
 from coterie.methods.pretext import PRETEXTS, PretextConfig
+from coterie.networks.encoder import features
 from coterie.run import Run
 from coterie.run.devices import Devices
 

@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from coterie import checkpoint, fitting, metrics
+from coterie import fitting
 from coterie.errors import InputError
-from coterie.files import read_json, read_json_lines
+from coterie.evaluate import metrics
 from coterie.methods import scan
+from coterie.run import checkpoint
+from coterie.run.files import read_json, read_json_lines
 
 from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 
@@ -114,7 +116,7 @@ def test_killed_while_the_results_are_written(drawn, whole, tmp_path, monkeypatc
 
     for function in ("write_table", "_write_problems"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"coterie.assignments.{function}", die)
+            patch.setattr(f"coterie.fitting.assignments.{function}", die)
             with pytest.raises(Killed):
                 fit(drawn(), tmp_path / "run", seed=0)
         assert not fitting.is_finished(tmp_path / "run")

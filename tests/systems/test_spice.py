@@ -5,11 +5,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from coterie import checkpoint, metrics
+from coterie.clustering.kmeans import pca_whiten
 from coterie.errors import InputError
-from coterie.files import read_json_lines
-from coterie.kmeans import pca_whiten
+from coterie.evaluate import metrics
 from coterie.methods import spice
+from coterie.run import checkpoint
+from coterie.run.files import read_json_lines
 
 from .runs import Killed, bits, die_after, fit, made_once, outcome, rows
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coterie.clustering.neighbours import nearest
+from coterie.clustering.rows import chunks
 from coterie.errors import InputError
-from coterie.neighbours import nearest
-from coterie.rows import chunks
 
 ROWS = 1 << 14  # rows that vote at once: 200 neighbours of them are 40 MB
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from coterie import metrics
+from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
+from coterie.evaluate import metrics
 from coterie.evaluate.knn import weighted_knn
 from coterie.evaluate.labels import Labels, labels_of
-from coterie.files import probabilities, read_json, read_table
-from coterie.kmeans import kmeans
 from coterie.run import seeding
+from coterie.run.files import probabilities, read_json, read_table
 
 PURIFIED = "purified"  # in trace.safetensors: clusters of the epoch, and 1 for images PCP kept
 PROTOCOLS = ("clusters", "knn")

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from coterie import machine
 from coterie.errors import InputError
 from coterie.images import decode
 from coterie.images.collection import Images, Problem, fingerprint
+from coterie.run import machine
 
 DEFAULT_SIZE = 96  # working size where the pictures do not have one of their own
 CHUNK = 512  # images converted at a time

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from coterie import machine
 from coterie.errors import InputError
 from coterie.images import decode
+from coterie.run import machine
 
 Original = Callable[[int, int, str], Image.Image]  # (item, longest side, digest) -> RGB; raises Unreadable when it is gone or has changed
 

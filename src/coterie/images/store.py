@@ -27,10 +27,10 @@ import numpy as np
 import PIL
 import torch
 
-from coterie import machine
 from coterie.errors import InputError
 from coterie.images import decode, workers
 from coterie.images.sources import Source
+from coterie.run import machine
 
 Progress = Callable[[str, int, int], None]
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.part)?")

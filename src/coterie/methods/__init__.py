@@ -1,6 +1,6 @@
 """One file per paper. A method is a module, or a part of one, with `Config`, a frozen dataclass, and `fit(images, config, run) -> Fitted`.
 
-Its presets are in coterie.presets.
+Its presets are in coterie.fitting.presets.
 """
 
 from importlib import import_module

@@ -5,13 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-from coterie.encoder import features
-from coterie.heads import Centroids
+from coterie.clustering.kmeans import kmeans
 from coterie.images import Images
-from coterie.kmeans import kmeans
 from coterie.methods import pretext
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
+from coterie.networks.encoder import features
+from coterie.networks.heads import Centroids
 from coterie.run import Run
 
 

@@ -25,24 +25,24 @@ from torch.optim import SGD
 
 from coterie import augment
 from coterie.augment import Augment
-from coterie.diagnose import continuity
-from coterie.encoder import PRECOMPUTED, SOBEL, features
+from coterie.clustering.kmeans import kmeans, pca_whiten
+from coterie.clustering.power_iteration import power_iteration_clustering
+from coterie.clustering.sampling import uniform_draw
 from coterie.errors import InputError
-from coterie.heads import Classifier, Projector, UnitCentroids
 from coterie.images import Images
-from coterie.kmeans import kmeans, pca_whiten
-from coterie.losses import cross_entropy, prototype_loss
+from coterie.learning.diagnose import continuity
+from coterie.learning.losses import cross_entropy, prototype_loss
+from coterie.learning.schedule import cosine, one_cycle, set_rate
 from coterie.methods import pretext
 from coterie.methods.baselines import partition
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext.loop import OPTIMIZERS
-from coterie.power_iteration import power_iteration_clustering
+from coterie.networks.encoder import PRECOMPUTED, SOBEL, features
+from coterie.networks.heads import Classifier, Projector, UnitCentroids
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.sampling import uniform_draw
-from coterie.schedule import cosine, one_cycle, set_rate
 
 STAGE, SHARE = "deep clustering", 0.95  # of a time budget; the partition gets the rest
 ITERATIONS = 100  # of the partition's k-means, at most

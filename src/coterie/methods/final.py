@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coterie.encoder import Encoder, build, features
+from coterie.clustering.kmeans import kmeans, whitening
+from coterie.clustering.neighbours import nearest
+from coterie.clustering.rows import means, unit
 from coterie.errors import InputError
-from coterie.heads import Centroids
 from coterie.images import Images
-from coterie.kmeans import kmeans, whitening
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
-from coterie.neighbours import nearest
-from coterie.pseudo_labels import means
-from coterie.rows import unit
+from coterie.networks.encoder import Encoder, build, features
+from coterie.networks.heads import Centroids
 from coterie.run import Run
 from coterie.run.devices import unwrap
 

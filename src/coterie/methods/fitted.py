@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from coterie.diagnose import agreement
+from coterie.learning.diagnose import agreement
 from coterie.run import Run
 
 TOLERANCE = 0.03  # agreement with the pretext's neighbours that a stage may cost: those neighbours are not all right either

@@ -9,13 +9,13 @@ None of them says how to cluster; PCP's comparison (fig. 5) takes k-means. Shape
 
 from dataclasses import dataclass
 
-from coterie.encoder import PRECOMPUTED
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods import pretext
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
+from coterie.networks.encoder import PRECOMPUTED
 from coterie.run import Run
 
 

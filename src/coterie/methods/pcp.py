@@ -19,23 +19,23 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD
 
 from coterie import augment
-from coterie.attention import attention_maps
 from coterie.augment import Augment
-from coterie.bank import MemoryBank
-from coterie.encoder import PRECOMPUTED, features
+from coterie.clustering.kmeans import Clustering, kmeans
+from coterie.clustering.merging import merged
 from coterie.errors import InputError
 from coterie.images import Images
-from coterie.kmeans import Clustering, kmeans
-from coterie.losses import purified_cluster_loss, spreading_loss
-from coterie.merging import merged
+from coterie.learning.losses import purified_cluster_loss, spreading_loss
+from coterie.learning.pseudo_labels import Votes, anchors, near_centroid
+from coterie.learning.schedule import progressive_clusters, set_rate, steps
 from coterie.methods import pretext
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext.instance import bank_of, projector_of, remember
-from coterie.pseudo_labels import Votes, anchors, near_centroid
+from coterie.networks.attention import attention_maps
+from coterie.networks.bank import MemoryBank
+from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.run import Run
-from coterie.schedule import progressive_clusters, set_rate, steps
 
 MANY = 1 / 20  # clusters per image, above which merging finds them in less time than k-means
 

@@ -18,21 +18,21 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from coterie import augment
-from coterie.diagnose import agreement, neighbour_losses, vital_signs
-from coterie.encoder import PRECOMPUTED, features
+from coterie.clustering.neighbours import nearest, with_itself
 from coterie.errors import InputError
-from coterie.heads import Heads
 from coterie.images import Images
-from coterie.losses import confident_cross_entropy, scan_loss, softmax
+from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
+from coterie.learning.losses import confident_cross_entropy, scan_loss, softmax
+from coterie.learning.pseudo_labels import confident
+from coterie.learning.schedule import cosine, set_rate
 from coterie.methods import pretext
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
-from coterie.neighbours import nearest, with_itself
-from coterie.pseudo_labels import confident
+from coterie.networks.encoder import PRECOMPUTED, features
+from coterie.networks.heads import Heads
+from coterie.networks.teacher import follow, teacher_of
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.schedule import cosine, set_rate
-from coterie.teacher import follow, teacher_of
 
 TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5

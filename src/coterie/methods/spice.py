@@ -21,23 +21,23 @@ from torch.optim import SGD, Adam
 
 from coterie import augment
 from coterie.augment import Augment
-from coterie.diagnose import agreement, discord, vital_signs
-from coterie.encoder import PRECOMPUTED, EncoderSpec, build, features
+from coterie.clustering.kmeans import pca_whiten
+from coterie.clustering.neighbours import nearest
 from coterie.errors import InputError
-from coterie.heads import MlpHeads
 from coterie.images import Images
-from coterie.kmeans import pca_whiten
-from coterie.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
+from coterie.learning.diagnose import agreement, discord, vital_signs
+from coterie.learning.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
+from coterie.learning.pseudo_labels import prototype, prototype_losses, reliable
+from coterie.learning.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
 from coterie.methods import pretext
 from coterie.methods.fitted import Fitted, unless_worse
 from coterie.methods.pretext import PretextConfig
-from coterie.neighbours import nearest
-from coterie.pseudo_labels import prototype, prototype_losses, reliable
+from coterie.networks.encoder import PRECOMPUTED, EncoderSpec, build, features
+from coterie.networks.heads import MlpHeads
+from coterie.networks.teacher import follow, teacher_of
+from coterie.networks.views import Seen
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
-from coterie.teacher import follow, teacher_of
-from coterie.views import Seen
 
 NEIGHBOURS = 20  # whose agreement with an image says how good a clustering is, without labels
 CHOICES = ("discord", "loss")

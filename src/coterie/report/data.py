@@ -12,11 +12,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from coterie.errors import InputError
-from coterie.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
 from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
+from coterie.run.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
 
 __all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coterie.errors import InputError
-from coterie.files import read_table, write_atomically
+from coterie.run.files import read_table, write_atomically
 
 AT_MOST = 5000  # points: what a page can draw, and about 20 s on one core
 PERPLEXITY = 30

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from coterie.errors import InputError
-from coterie.files import write_atomically
 from coterie.report import purification, reliable, wording
 from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
@@ -16,6 +15,7 @@ from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.thumbnails import Picture, overlay
 from coterie.report.wording import Veil
+from coterie.run.files import write_atomically
 
 METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coterie import machine
 from coterie.errors import InputError
+from coterie.run import machine
 
 
 class Devices:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from coterie import checkpoint
+from coterie.run import checkpoint
 
 
 class History:

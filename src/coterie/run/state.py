@@ -31,7 +31,7 @@ def restore(value: Any, saved: Any) -> None:
 
 def named_tuples() -> dict[str, Callable[..., Any]]:
     """The results that `Run.once` keeps with their names."""
-    from coterie.kmeans import Clustering
-    from coterie.neighbours import Neighbours
+    from coterie.clustering.kmeans import Clustering
+    from coterie.clustering.neighbours import Neighbours
 
     return {"Clustering": Clustering, "Neighbours": Neighbours}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from coterie.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
 from coterie.errors import InputError
 from coterie.images import Images
+from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
 from coterie.run import Run
 
 PRETEXTS = (

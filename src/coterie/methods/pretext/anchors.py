@@ -12,11 +12,11 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.images import Batch, Images
-from coterie.losses import neighbourhood_loss
+from coterie.learning.losses import neighbourhood_loss
+from coterie.learning.pseudo_labels import surest_neighbourhoods
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.instance import bank_of, projector_of, remember
 from coterie.methods.pretext.loop import SHARE, descend
-from coterie.pseudo_labels import surest_neighbourhoods
 from coterie.run import Run
 
 

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.heads import Projector
 from coterie.images import Batch, Images
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
+from coterie.networks.heads import Projector
+from coterie.networks.teacher import follow, teacher_of
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.teacher import follow, teacher_of
 
 
 class Predictor(nn.Module):

@@ -8,13 +8,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.bank import MemoryBank
-from coterie.encoder import features
-from coterie.heads import UnitLinear
 from coterie.images import Batch, Images
-from coterie.losses import bank_cross_entropy, noise_contrastive, softmax_normaliser
+from coterie.learning.losses import bank_cross_entropy, noise_contrastive, softmax_normaliser
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
+from coterie.networks.bank import MemoryBank
+from coterie.networks.encoder import features
+from coterie.networks.heads import UnitLinear
 from coterie.run import Run
 from coterie.run.devices import unwrap
 

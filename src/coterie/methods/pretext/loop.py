@@ -10,9 +10,9 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from coterie.errors import InputError
 from coterie.images import Batch, Images
+from coterie.learning.schedule import one_cycle, set_rate
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
-from coterie.schedule import one_cycle, set_rate
 
 SHARE = 0.7  # of a time budget
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "sgd": partial(SGD, momentum=0.9)}

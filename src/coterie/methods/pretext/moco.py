@@ -1,6 +1,6 @@
 """MoCo v2 (He et al. 2020, Chen et al. 2020): a query finds its key, made by a slow copy of the network, among a queue of earlier keys.
 
-The slow copy runs on its own batch-norm statistics (coterie.teacher) in place of the shuffled batch norm of several devices.
+The slow copy runs on its own batch-norm statistics (coterie.networks.teacher) in place of the shuffled batch norm of several devices.
 Shapes: B batch, D projection, M queue.
 """
 
@@ -8,15 +8,15 @@ import torch
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.bank import Queue
-from coterie.heads import Projector
 from coterie.images import Batch, Images
-from coterie.losses import info_nce
+from coterie.learning.losses import info_nce
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
+from coterie.networks.bank import Queue
+from coterie.networks.heads import Projector
+from coterie.networks.teacher import follow, teacher_of
 from coterie.run import Run
 from coterie.run.devices import unwrap
-from coterie.teacher import follow, teacher_of
 
 
 def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> None:

@@ -8,11 +8,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from coterie import augment
-from coterie.heads import Projector
 from coterie.images import Batch, Images
-from coterie.losses import nt_xent
+from coterie.learning.losses import nt_xent
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
+from coterie.networks.heads import Projector
 from coterie.run import Run
 from coterie.run.devices import unwrap
 

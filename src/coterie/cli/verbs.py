@@ -1,0 +1,289 @@
+"""The verbs. Nothing heavy is imported until a verb needs it, so that `coterie --help` answers at once.
+
+Results go to stdout (with --json one JSON object and nothing else), progress and messages to stderr.
+Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted, 143 terminated, with the state kept.
+"""
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from coterie.cli.door import enter, printable
+from coterie.errors import InputError
+
+app = typer.Typer(
+    help="Sorts images into kinds without labels.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+Source = Annotated[str, typer.Argument(help="Folder, .zip, .txt list, .npy / .npz, .parquet, digits, torchvision:NAME/split, hf:NAME.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the cores of the container.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded pictures; default: the user's cache.")]
+
+
+@app.callback(invoke_without_command=True)
+def door(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="What this is.")] = False) -> None:
+    if version:
+        from coterie import __version__
+
+        print(f"coterie {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def fit(
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The run folder to make, or to continue.")],
+    method: Annotated[str | None, typer.Option(help="See `coterie methods`; default: scan.")] = None,
+    clusters: Annotated[str | None, typer.Option(metavar="K", help="How many kinds.")] = None,
+    preset: Annotated[str | None, typer.Option(help="See `coterie presets`.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="small, small-32, resnet18-cifar, ..., or any timm name.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A local safetensors file to start the encoder from, or the folder of a run.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random draw; default: 0.")] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting; may be repeated.")] = None,
+    config: Annotated[Path | None, typer.Option(help="The config.json of a run to repeat.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Like 90s, 20m or 2h: ends in time with the best result so far.")] = None,
+    cache: Cache = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Says what would be done, and does nothing.")] = False,
+    json_: Json = False,
+) -> None:
+    """Sorts the pictures of SOURCE into kinds. The same command continues an interrupted run."""
+    started = time.monotonic()
+    from coterie import fitting
+    from coterie.fitting import config as settings
+
+    base = _read_config(config)
+    changes: dict[str, Any] = settings.words(set_ or [])
+    changes |= {"encoder": encoder} if encoder else {}
+    changes |= {"weights": str(weights.absolute())} if weights else {}
+    budget = _seconds(time_budget)
+    from coterie.run.devices import Devices
+
+    devices = Devices(device, precision, threads)
+    with _progress(json_ or devices.rank > 0) as progress:
+        images, planned = fitting.plan(
+            source, method, clusters=_count(clusters), preset=preset, settings=changes, base=base, seed=seed,
+            gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
+        )  # fmt: skip
+        if plan:
+            _answer(planned.to_json(), json_)
+            return
+        done = fitting.fit(images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started)
+    if devices.rank == 0:
+        problems = f", {done['n_problems']} files set aside (problems.csv)" if done["n_problems"] else ""
+        text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"
+        _answer(done, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in done["health"]))
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    source: Source,
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .parquet or .csv file to write.")],
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    cache: Cache = None,
+    json_: Json = False,
+) -> None:
+    """Sorts new pictures into the clusters that exist."""
+    from coterie import fitting
+    from coterie.fitting import assignments
+    from coterie.run.devices import Devices
+
+    assignments.check_table_name(output)
+    images, _, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
+    assignments.write_table(assignments.table(images.paths, p_NK), output)
+    for path, reason in images.problems:
+        print(f"set aside: {printable(path)}: {reason}", file=sys.stderr)
+    answer = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
+    _answer(answer, json_, f"{len(images):,} images, written to {output}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    on: Annotated[str | None, typer.Option(metavar="SOURCE", help="Other images than the fitted ones (split protocol).")] = None,
+    labels: Annotated[str | None, typer.Option(help="builtin, superclasses, folders, or a csv file: path,label[,superclass].")] = None,
+    fitted_labels: Annotated[str | None, typer.Option(help="Those of the fitted images, which knn needs with --on; as --labels.")] = None,
+    protocol: Annotated[str, typer.Option(help="clusters, knn, or both with a comma.")] = "clusters",
+    device: Device = "auto",
+    cache: Cache = None,
+    json_: Json = False,
+) -> None:
+    """Scores a run against true labels, and keeps the scores in metrics.json."""
+    from coterie import fitting
+    from coterie.evaluate.protocol import New
+    from coterie.evaluate.protocol import evaluate as score
+    from coterie.fitting import assignments
+    from coterie.run.devices import Devices
+
+    others = None
+    if on:
+        images, z, p = fitting.predict(run, on, Devices(device), cache)
+        baseline = assignments.baseline_labels(images, p.shape[1], 0)
+        others = New(fitting.describe(on, images), images.paths, p, z, baseline)
+    scores = score(run, labels, protocol.split(","), others, fitted_labels)
+    assignments.write_json(run, "metrics.json" if on is None else "metrics-on.json", scores)
+    rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
+    _answer(
+        {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},
+        json_,
+        "\n".join(rows),
+    )
+
+
+SCORES = {
+    "ACC": "acc", "NMI": "nmi", "ARI": "ari", "top-5": "top_5", "many-to-one": "many_to_one",
+    "k-means on pixels": "baseline_acc", "k-means on features": "features_kmeans_acc", "weighted kNN": "knn_acc",
+}  # fmt: skip
+
+
+@app.command()
+def report(
+    run: RunFolder,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE.html", help="Default: RUN/report.html.")] = None,
+    show_paths: Annotated[bool, typer.Option("--show-paths", help="Absolute paths too; without it the page tells no folder.")] = False,
+    json_: Json = False,
+) -> None:
+    """One self-contained page that opens offline."""
+    from coterie.report import page
+
+    written = page.write(run, output, show_paths)
+    _answer({"run": str(run), "report": str(written)}, json_, f"written to {written}")
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
+    to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
+    link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
+    source: Annotated[Path | None, typer.Option(help="Where the pictures lie now, if they were moved since the fit.")] = None,
+    json_: Json = False,
+) -> None:
+    """The result in another form. Never moves, changes or deletes an original."""
+    from coterie.export import export as write
+
+    count = write(run, to, dest, source, link)
+    _answer({"run": str(run), "to": to, "dest": str(dest), "n_images": count}, json_, f"{count:,} images to {dest}")
+
+
+@app.command()
+def show(run: RunFolder, json_: Json = False) -> None:
+    """What a run is, how far it came, its health."""
+    from coterie import fitting
+
+    found = fitting.show(run)
+    _answer(found, json_, "\n".join(f"{name:<12}{printable(value)}" for name, value in found.items()))
+
+
+@app.command()
+def methods(json_: Json = False) -> None:
+    """The methods there are."""
+    from coterie.methods import SUMMARIES
+
+    _answer(SUMMARIES, json_, "\n".join(f"{name:<16}{text}" for name, text in SUMMARIES.items()))
+
+
+@app.command()
+def presets(json_: Json = False) -> None:
+    """The presets there are."""
+    from coterie.fitting.presets import PRETEXT
+
+    found = {name: text for name, (text, _) in PRETEXT.items()}
+    _answer(found, json_, "\n".join(f"{name:<16}{text}" for name, text in found.items()))
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Deletes the decoded pictures; originals and runs stay.")] = False,
+    cache: Cache = None,
+    json_: Json = False,
+) -> None:
+    """The store of decoded pictures."""
+    from coterie.images import cache_entries, clear_cache, default_cache
+
+    folder = cache or default_cache()
+    if clear:
+        freed = clear_cache(folder)
+        _answer({"cache": str(folder), "freed": freed}, json_, f"{freed / 1e6:,.1f} MB freed in {folder}")
+        return
+    entries: list[dict[str, Any]] = [
+        {"key": key, "source": name, "n_images": n, "bytes": size} for key, name, n, size in cache_entries(folder)
+    ]
+    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} images  {printable(entry['source'])}" for entry in entries]
+    _answer({"cache": str(folder), "entries": entries}, json_, "\n".join(lines) or f"nothing in {folder}")
+
+
+def main() -> None:
+    """What the command `coterie` runs."""
+    click_exception = typer.BadParameter.__mro__[2]  # in the copy of click that typer brings or uses
+    enter(lambda: app(standalone_mode=False), click_exception, typer.Abort)
+
+
+def _answer(value: dict[str, Any], as_json: bool, text: str | None = None) -> None:
+    print(json.dumps(value) if as_json else text if text is not None else json.dumps(value, indent=1))
+
+
+class _progress:
+    """A progress display that is closed whatever happens."""
+
+    def __init__(self, quiet: bool):
+        from coterie.run.progress import choose
+
+        self._display = choose(quiet)
+
+    def __enter__(self) -> Any:
+        return self._display
+
+    def __exit__(self, *error: Any) -> None:
+        self._display.close()
+
+
+def _read_config(file: Path | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    from coterie.run.files import read_json
+
+    found = read_json(file)
+    if "settings" not in found:
+        raise InputError(f"--config {file}: no config.json of a run")
+    return found
+
+
+def _count(clusters: str | None) -> int | None:
+    if clusters is None:
+        return None
+    try:
+        return int(clusters)
+    except ValueError:
+        raise InputError(f"--clusters {clusters}: wanted a number; estimating it (auto, A:B) is not built yet") from None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)
+    if not found or float(found[1]) <= 0:
+        raise InputError(f"--time-budget {text}: wanted a time like 90s, 20m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -1,0 +1,147 @@
+"""What a fit returns, and how it is written: one row per image, and the files of a run folder that people and reports read."""
+
+import csv
+import io
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from safetensors.numpy import save as numpy_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from coterie.clustering.kmeans import kmeans
+from coterie.errors import InputError
+from coterie.export import write_csv
+from coterie.images import Images
+from coterie.networks.attention import attention_maps
+from coterie.networks.model import Model
+from coterie.run import Run, checkpoint, machine, seeding
+from coterie.run.files import write_atomically
+
+TABLE = "assignments.parquet"
+THUMBNAIL = 192  # px, longest side of the pictures kept for the report
+BASELINE_SIZE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
+BASELINE_RESTARTS = 3
+
+
+@dataclass
+class Assignments:
+    """Row i is image i: probabilities (N, K) float32, labels (N,) int64, features (N, D) float32."""
+
+    probabilities_NK: Tensor
+    features_ND: Tensor
+    model: Model
+    health: list[str] = field(default_factory=list)
+    maps_RNhw: Tensor | None = None  # attention maps of all images after each round of the training
+
+    @property
+    def labels_N(self) -> Tensor:
+        return self.probabilities_NK.argmax(1)
+
+
+def table(paths: list[str], p_NK: Tensor) -> pa.Table:
+    """The columns id, path, cluster, confidence, p of the contract."""
+    p = p_NK.cpu().float().numpy()
+    return pa.table(
+        {
+            "id": pa.array(np.arange(len(p)), pa.int64()),
+            "path": pa.array(paths, pa.string()),
+            "cluster": pa.array(p.argmax(1), pa.int32()),
+            "confidence": pa.array(p.max(1), pa.float32()),
+            "p": pa.ListArray.from_arrays(np.arange(len(p) + 1, dtype=np.int32) * p.shape[1], pa.array(p.reshape(-1), pa.float32())),
+        }
+    )
+
+
+def write_table(rows: pa.Table, path: Path) -> None:
+    """`rows` as .parquet or .csv (there p becomes a column per cluster), atomically. Raises InputError for any other ending."""
+    check_table_name(path)
+    write_atomically(path, lambda new: pq.write_table(rows, new) if path.suffix == ".parquet" else write_csv(rows, new))
+
+
+def check_table_name(path: Path) -> None:
+    """Raises InputError unless the name ends in .parquet or .csv."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"-o {path}: wanted a name ending in .parquet or .csv")
+
+
+def write_json(folder: Path, name: str, value: Any) -> None:
+    """`value` as a json file of a run folder, atomically."""
+    checkpoint.write(Path(folder) / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
+    """The files of the run folder; the table comes last, so that a run with a table is whole."""
+    from coterie.report.choice import attended, central, choose
+    from coterie.report.thumbnails import pack, pack_maps, pack_rounds
+
+    baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
+    if run.rank:
+        return
+    p, z = result.probabilities_NK.cpu(), F.normalize(result.features_ND.cpu())
+    result.model.save(folder / "model.safetensors")
+    _write_tensors(folder / "features.safetensors", {"features": z.half()})
+    traces = run.traces() | {"baseline-pixels": baseline}
+    _write_tensors(folder / "trace.safetensors", traces)
+    labels_N = result.labels_N.cpu()
+    chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
+    ids = chosen.ids.tolist() if images.kind != "features" else []
+    pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
+    looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
+    maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
+    if maps is not None:
+        pictures |= pack_maps(looked_at, maps.numpy())
+        if result.maps_RNhw is not None:
+            pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
+    checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
+    _write_problems(folder, images)
+    write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health})
+    write_table(table(images.paths, p), folder / TABLE)
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """Versions, device, cores and wall time per stage."""
+    devices = run.devices
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("coterie", "torch", "numpy", "pillow", "timm", "scikit-learn")},
+        },
+        "device": torch.cuda.get_device_name() if devices.device.type == "cuda" else devices.device.type,
+        "cores": machine.cores(),
+        "ranks": devices.world,
+        "precision": devices.precision,
+        "seconds": round(run.seconds, 2),
+        "stages": {name: round(value, 2) for name, value in run.stages.items()},
+    }
+
+
+def baseline_labels(images: Images, n_clusters: int, seed: int) -> torch.Tensor:
+    """k-means on the pixels (at most 32 px): the labels (N,) everything must beat, for `evaluate` to score without the source."""
+    height, width = (min(BASELINE_SIZE, side) for side in images.size)
+    small = (F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)) for batch in images.batches(1024))
+    pixels_ND = images.pixels if images.kind == "features" else torch.cat([x.flatten(1).cpu() for x in small])
+    return kmeans(
+        pixels_ND, n_clusters, seeding.generator(seed, "baseline"), iters=50, init="k-means++", restarts=BASELINE_RESTARTS
+    ).labels_N
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    checkpoint.write(path, to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def _write_problems(folder: Path, images: Images) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(["path", "reason"])
+    rows.writerows([*images.problems, *((f"({count} files)", f"skipped: {kind}") for kind, count in images.skipped.items())])
+    checkpoint.write(folder / "problems.csv", text.getvalue().encode())

@@ -1,0 +1,132 @@
+"""A fit before it starts: settings resolved, pictures opened, and what config.json keeps of both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coterie import methods
+from coterie.errors import InputError
+from coterie.fitting import config, presets
+from coterie.images import Images, open_images
+from coterie.images.collection import Rows, open_rows
+from coterie.methods.pretext import PretextConfig
+from coterie.networks.encoder import PRECOMPUTED
+from coterie.run.files import read_json
+from coterie.run.progress import Silent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A fit before it starts: all that decides its result but the machine."""
+
+    method: str
+    preset: str
+    seed: int
+    gpu: bool  # whether the preset's schedule for a GPU was taken
+    config: PretextConfig
+    source: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        from coterie import __version__
+
+        return {
+            "coterie": __version__,
+            "method": self.method,
+            "preset": self.preset,
+            "seed": self.seed,
+            "schedule": "gpu" if self.gpu else "cpu",
+            "source": self.source,
+            "settings": config.plain(self.config),
+        }
+
+
+def plan(
+    source: Any,
+    method: str | None = None,
+    *,
+    clusters: int | None = None,
+    preset: str | None = None,
+    settings: dict[str, Any] | None = None,
+    base: dict[str, Any] | None = None,
+    seed: int | None = None,
+    gpu: bool = False,
+    cache: Path | None = None,
+    progress: Silent | None = None,
+) -> tuple[Images, Plan]:
+    """Opens the source and resolves every setting.
+
+    `base` is a config.json to repeat; `settings` change it, `clusters` and `seed` come last. Images opened before keep their size.
+    """
+    base, settings = base or {}, dict(settings or {})
+    opened = isinstance(source, Images) and not isinstance(source, Rows)
+    if opened and "settings" not in base:
+        settings.setdefault("image_size", source.size[0])
+    method = method or base.get("method", "scan")
+    make = methods.method(method).Config
+    preset = preset or base.get("preset") or presets.of_source(source.name if opened else str(source))
+
+    def resolve(n_images: int, n_clusters: int) -> PretextConfig:
+        values = base["settings"] if "settings" in base else presets.settings(method, preset, n_images, gpu)
+        changed = config.change(config.change(make(), values), settings)
+        if changed.encoder == PRECOMPUTED and "pretext" not in settings:
+            changed = config.change(changed, {"pretext": "frozen"})
+        return config.change(changed, {"n_clusters": n_clusters})
+
+    if clusters is not None and clusters < 1:
+        raise InputError(f"--clusters {clusters}: at least 1 is needed")
+    start = resolve(10_000, clusters or 1)
+    advance = (progress or Silent()).advance
+    if start.encoder == PRECOMPUTED:
+        images: Images = open_rows(source)
+    else:
+        images = open_images(source, start.image_size, cache, start.max_pixels, advance)
+    n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
+    if n is None:
+        raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
+    if int(n) > len(images):
+        raise InputError(f"--clusters {n}: more clusters than the {len(images)} images of {images.name}")
+    seed = seed if seed is not None else base.get("seed", 0)
+    return images, Plan(method, preset, seed, gpu, resolve(len(images), int(n)), describe(source, images))
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """The config.json of a run. Raises InputError naming what is missing or damaged."""
+    found = read_json(folder / "config.json")
+    for name in ("method", "preset", "seed", "source", "settings"):
+        if name not in found:
+            raise InputError(f"{folder / 'config.json'} is damaged: it lacks {name}")
+    return found
+
+
+def schedule_of(folder: Path, gpu: bool) -> bool:
+    """Whether to take a preset's schedule for a GPU: as the run in `folder` did, to continue it elsewhere; else as the device is."""
+    if not (folder / "config.json").exists():
+        return gpu
+    return read_json(folder / "config.json").get("schedule", "cpu") == "gpu"
+
+
+def describe(source: Any, images: Images) -> dict[str, Any]:
+    """The source as config.json keeps it: what it is called, where it lies, what its content is."""
+    path = {}
+    if isinstance(source, (str, Path)):
+        path = {"path": str(source) if images.kind in ("named", "dataset") else str(Path(source).expanduser().absolute())}
+    return {
+        "kind": images.kind,
+        "name": images.name if images.kind in ("named", "dataset") else Path(images.name).name or images.name,
+        **path,
+        "fingerprint": images.fingerprint,
+        "n_images": len(images),
+        "n_duplicates": images.n_duplicates,
+        "skipped": images.skipped,
+    }
+
+
+def check_same(folder: Path, plan: Plan) -> None:
+    there, wanted = config_of(folder), plan.to_json()
+    changed = [f"{name}: {there.get(name)}, now {wanted[name]}" for name in ("method", "seed") if there.get(name) != wanted[name]]
+    changed += config.differences(there["settings"], wanted["settings"])
+    if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:
+        before, now = (f"{made['source']['n_images']} of {made['source']['name']}" for made in (there, wanted))
+        changed.append(f"the pictures ({before}, now {now})")
+    if changed:
+        raise InputError(f"{folder} holds a fit with other settings ({'; '.join(changed)}); repeat those, or choose another folder")

@@ -1,0 +1,144 @@
+"""A fit run or continued in its folder, and what a run says of itself afterwards. What every door calls."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from coterie import methods
+from coterie.errors import InputError
+from coterie.fitting import assignments as store
+from coterie.fitting.assignments import Assignments
+from coterie.fitting.planning import Plan, check_same, config_of
+from coterie.images import Images, open_images
+from coterie.learning.diagnose import vital_signs, worries
+from coterie.methods.pretext import PretextConfig
+from coterie.networks.model import Model, load
+from coterie.run import Run, checkpoint
+from coterie.run.devices import Devices
+from coterie.run.files import read_json, read_json_lines, read_table
+from coterie.run.progress import Silent
+
+
+def fit(
+    images: Images,
+    plan: Plan,
+    folder: Path,
+    *,
+    devices: Devices | None = None,
+    time_budget: float | None = None,
+    progress: Silent | None = None,
+    started: float | None = None,
+) -> dict[str, Any]:
+    """Runs the plan in `folder`, or continues it there; returns the summary (`fit --json`).
+
+    A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one.
+    """
+    folder, devices = Path(folder), devices or Devices()
+    with _mine(folder, devices):
+        if devices.rank == 0:
+            _check_folder(folder, plan)
+        devices.wait()
+        if is_finished(folder):
+            return summary(folder)
+        if devices.rank == 0:
+            store.write_json(folder, "config.json", plan.to_json())
+        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
+        fitted = methods.method(plan.method).fit(images, plan.config, run)
+        signs = vital_signs(fitted.p_NK)
+        for worry in worries(signs):
+            run.warn(worry)
+        for worry in source_worries(images):
+            run.warn(worry)
+        model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw)
+        store.write_run(folder, images, result, run)
+        devices.wait()
+        done = summary(folder)
+        run.close()
+        return done
+
+
+@contextmanager
+def _mine(folder: Path, devices: Devices) -> Iterator[None]:
+    """The folder, made where it is missing, and held: by the first rank for all of them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{folder} is a file, or lies in one; choose another folder") from None
+    with checkpoint.locked(folder) if devices.rank == 0 else nullcontext():
+        yield
+
+
+def _check_folder(folder: Path, plan: Plan) -> None:
+    """Raises InputError when the folder holds another fit, or something else. A fit that ended before it had learned anything, by a
+    mistake in its settings, is none."""
+    if (folder / "config.json").exists():
+        if (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
+            check_same(folder, plan)
+    elif any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / store.TABLE).exists() and not (folder / "work").exists()
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What `fit --json` prints, from the files of a finished run."""
+    environment, made = read_json(folder / "environment.json"), config_of(folder)
+    table = read_table(folder / store.TABLE)
+    k = made["settings"]["n_clusters"]
+    return {
+        "run": str(folder),
+        "method": made["method"],
+        "n_images": len(table),
+        "n_clusters": k,
+        "sizes": np.bincount(table["cluster"].to_numpy(), minlength=k).tolist(),
+        "n_problems": environment["n_problems"],
+        "seconds": environment["seconds"],
+        "device": environment["device"],
+        "health": environment["health"],
+    }
+
+
+def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = None) -> tuple[Images, torch.Tensor, torch.Tensor]:
+    """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
+    made = config_of(folder)
+    model = load(folder, devices)
+    images = open_images(source, model.image_size, cache, made["settings"].get("max_pixels", PretextConfig.max_pixels))
+    run = Run(devices=devices)
+    z_ND = model.features(images, run)
+    run.close()
+    return images, z_ND.cpu(), model.probabilities(z_ND).cpu()
+
+
+def show(folder: Path) -> dict[str, Any]:
+    """What a run is, how far it came, its health."""
+    made = config_of(folder)
+    known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
+    known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
+    if is_finished(folder):
+        return known | {
+            "state": "finished",
+            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health")},
+        }
+    history = folder / "history.jsonl"
+    rows = [row for row in read_json_lines(history) if row["stage"] != "note"] if history.exists() else []
+    at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
+    return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
+
+
+def source_worries(images: Images) -> list[str]:
+    """What about the pictures themselves may spoil a clustering."""
+    n, found = len(images), []
+    if images.n_duplicates > 0.1 * n:
+        found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
+    if n < 100:
+        found.append(
+            f"only {n} images: training from scratch wants hundreds; with so few, pretrained features serve better (--encoder, --weights)"
+        )
+    return found

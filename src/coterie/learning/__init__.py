@@ -1,0 +1,1 @@
+"""What is learned from: losses, pseudo-labels, schedules, and health without labels."""
