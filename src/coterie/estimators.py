@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
@@ -25,7 +24,7 @@ from coterie.networks.model import load as load_model
 from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.run.files import probabilities, read_json, read_json_lines, read_table
+from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
@@ -138,14 +137,14 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def _take(self, folder: Path) -> "ImageClusterer":
         """Reads the fitted attributes from a finished run folder."""
         self._folder = Path(folder)
-        rows = read_table(folder / "assignments.parquet")
+        rows = read_assignments(folder)
         self.labels_ = rows["cluster"].to_numpy().astype(np.int64)
         self.probabilities_ = probabilities(rows)
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
-        self.history_ = read_json_lines(folder / "history.jsonl")
-        self.health_ = read_json(folder / "environment.json")["health"]
-        if read_json(folder / "config.json")["settings"]["encoder"] == PRECOMPUTED:
+        self.history_ = read_history(folder)
+        self.health_ = read_json(folder / "environment.json", health=list)["health"]
+        if fitting.config_of(folder)["settings"]["encoder"] == PRECOMPUTED:
             self.n_features_in_ = self.features_.shape[1]
         return self
 
@@ -153,7 +152,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def features_(self) -> np.ndarray:
         """Unit features (N, D) float16 of the fitted images."""
         check_is_fitted(self)
-        return load_file(self._folder / "features.safetensors")["features"]
+        return read_features(self._folder, self.n_images_)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
@@ -228,5 +227,7 @@ def load(folder: str | Path) -> ImageClusterer:
     folder = Path(folder)
     made = fitting.config_of(folder)
     settings = made["settings"]
+    if made["method"] not in OF_METHOD:
+        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know")
     model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
     return model._take(folder)

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coterie.errors import InputError
-from coterie.run.files import probabilities, read_json, read_table, write_atomically
+from coterie.run.files import probabilities, read_assignments, read_json, write_atomically
 
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
 LINKS = ("copy", "hard", "symlink")
@@ -50,7 +50,7 @@ def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link
         raise InputError(f"cannot export to {to!r}; choose folders, csv or parquet")
     if link not in LINKS:
         raise InputError(f"there is no link {link!r}; choose {', '.join(LINKS)}")
-    table = read_table(run / "assignments.parquet", *COLUMNS).select(COLUMNS)
+    table = read_assignments(run)
     if to == "folders":
         return _folders(run, table, dest, source_root, link)
     if dest.is_dir():
@@ -85,7 +85,7 @@ def _harmless(cell: str) -> str:
 
 
 def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, link: str) -> int:
-    source = read_json(run / "config.json").get("source") or {}
+    source = read_json(run / "config.json", source=dict)["source"]
     kind = str(source.get("kind"))
     root = Path(str(source["name"])) if kind == "named" else Path(source_root or source.get("path") or "")
     labels = table["cluster"].to_pylist()
@@ -247,7 +247,7 @@ def _place(original: Original, target: Path, link: str) -> None:
         else:
             _hard_link(original.file, new)
 
-    write_atomically(target, write)
+    write_atomically(target, write, durable=False)  # its original is there, and an export is simply repeated
 
 
 def _hard_link(file: Path, new: Path) -> None:

@@ -143,7 +143,7 @@ def evaluate(
         baseline = assignments.baseline_labels(images, p.shape[1], 0)
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
     scores = score(run, labels, protocol.split(","), others, fitted_labels)
-    assignments.write_json(run, "metrics.json" if on is None else "metrics-on.json", scores)
+    assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
     rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
     _answer(
         {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},

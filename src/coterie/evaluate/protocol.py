@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
@@ -17,7 +16,7 @@ from coterie.evaluate import metrics
 from coterie.evaluate.knn import weighted_knn
 from coterie.evaluate.labels import Labels, labels_of
 from coterie.run import seeding
-from coterie.run.files import probabilities, read_json, read_table
+from coterie.run.files import probabilities, read_assignments, read_config, read_features, read_trace
 
 PURIFIED = "purified"  # in trace.safetensors: clusters of the epoch, and 1 for images PCP kept
 PROTOCOLS = ("clusters", "knn")
@@ -31,12 +30,12 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
     for name in protocols:
         if name not in PROTOCOLS:
             raise InputError(f"no protocol is called {name!r}; there are {', '.join(PROTOCOLS)}")
-    rows, made = read_table(folder / "assignments.parquet", "path", "p"), read_json(folder / "config.json")
+    rows, made = read_assignments(folder), read_config(folder)
     p_NK = probabilities(rows)
     paths = rows["path"].to_pylist()
     fitted = labels_of(made["source"], paths, fitted_how if on else how) if on is None or "knn" in protocols else None
-    features_ND = load_file(folder / "features.safetensors")["features"].float()
-    trace = load_file(folder / "trace.safetensors")
+    features_ND = torch.from_numpy(read_features(folder, len(rows))).float()
+    trace = {name: torch.from_numpy(labels) for name, labels in read_trace(folder, len(rows), "baseline-pixels").items()}
     k = p_NK.shape[1]
     generator = seeding.generator(made["seed"], "evaluate")
 

@@ -24,10 +24,10 @@ from coterie.export import write_csv
 from coterie.images import Images
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
-from coterie.run import Run, checkpoint, machine, seeding
+from coterie.run import Run, checkpoint, machine, manifest, seeding
 from coterie.run.files import write_atomically
+from coterie.run.manifest import TABLE as TABLE
 
-TABLE = "assignments.parquet"
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
 BASELINE_SIZE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
 BASELINE_RESTARTS = 3
@@ -79,8 +79,14 @@ def write_json(folder: Path, name: str, value: Any) -> None:
     checkpoint.write(Path(folder) / name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
 
+def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
+    """What `evaluate` found, as a json file that a finished run keeps."""
+    write_json(folder, name, scores)
+    manifest.record(Path(folder) / name)
+
+
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
-    """The files of the run folder; the table comes last, so that a run with a table is whole."""
+    """The files of the run folder; the table comes last, before the manifest."""
     from coterie.report.choice import attended, central, choose
     from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 

@@ -11,7 +11,7 @@ from coterie.images import Images, open_images
 from coterie.images.collection import Rows, open_rows
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.encoder import PRECOMPUTED
-from coterie.run.files import read_json
+from coterie.run.files import read_config, read_json
 from coterie.run.progress import Silent
 
 
@@ -91,11 +91,7 @@ def plan(
 
 def config_of(folder: Path) -> dict[str, Any]:
     """The config.json of a run. Raises InputError naming what is missing or damaged."""
-    found = read_json(folder / "config.json")
-    for name in ("method", "preset", "seed", "source", "settings"):
-        if name not in found:
-            raise InputError(f"{folder / 'config.json'} is damaged: it lacks {name}")
-    return found
+    return read_config(folder)
 
 
 def schedule_of(folder: Path, gpu: bool) -> bool:

@@ -1,5 +1,6 @@
 """A fit run or continued in its folder, and what a run says of itself afterwards. What every door calls."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,9 +18,10 @@ from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.model import Model, load
-from coterie.run import Run, checkpoint
+from coterie.run import Run, checkpoint, disk, manifest
 from coterie.run.devices import Devices
-from coterie.run.files import read_json, read_json_lines, read_table
+from coterie.run.files import read_assignments, read_history, read_json
+from coterie.run.manifest import is_finished
 from coterie.run.progress import Silent
 
 
@@ -35,7 +37,8 @@ def fit(
 ) -> dict[str, Any]:
     """Runs the plan in `folder`, or continues it there; returns the summary (`fit --json`).
 
-    A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one.
+    A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one, and naming
+    the files, when it holds this one and it is damaged.
     """
     folder, devices = Path(folder), devices or Devices()
     with _mine(folder, devices):
@@ -43,6 +46,9 @@ def fit(
             _check_folder(folder, plan)
         devices.wait()
         if is_finished(folder):
+            manifest.check_run(folder)
+            if devices.rank == 0:
+                shutil.rmtree(folder / "work", ignore_errors=True)  # left by a process that ended between its last two steps
             return summary(folder)
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
@@ -56,6 +62,8 @@ def fit(
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
         result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw)
         store.write_run(folder, images, result, run)
+        if devices.rank == 0:
+            manifest.seal(folder)
         devices.wait()
         done = summary(folder)
         run.close()
@@ -66,7 +74,7 @@ def fit(
 def _mine(folder: Path, devices: Devices) -> Iterator[None]:
     """The folder, made where it is missing, and held: by the first rank for all of them."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(folder)
     except (FileExistsError, NotADirectoryError):
         raise InputError(f"{folder} is a file, or lies in one; choose another folder") from None
     with checkpoint.locked(folder) if devices.rank == 0 else nullcontext():
@@ -77,27 +85,23 @@ def _check_folder(folder: Path, plan: Plan) -> None:
     """Raises InputError when the folder holds another fit, or something else. A fit that ended before it had learned anything, by a
     mistake in its settings, is none."""
     if (folder / "config.json").exists():
-        if (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
+        if is_finished(folder) or (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
             check_same(folder, plan)
     elif any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
 
 
-def is_finished(folder: Path) -> bool:
-    return (folder / store.TABLE).exists() and not (folder / "work").exists()
-
-
 def summary(folder: Path) -> dict[str, Any]:
     """What `fit --json` prints, from the files of a finished run."""
-    environment, made = read_json(folder / "environment.json"), config_of(folder)
-    table = read_table(folder / store.TABLE)
-    k = made["settings"]["n_clusters"]
+    environment, made = read_json(folder / "environment.json", n_problems=int, seconds=float, device=str, health=list), config_of(folder)
+    table = read_assignments(folder)
+    k, clusters_N = made["settings"]["n_clusters"], table["cluster"].to_numpy()
     return {
         "run": str(folder),
         "method": made["method"],
         "n_images": len(table),
         "n_clusters": k,
-        "sizes": np.bincount(table["cluster"].to_numpy(), minlength=k).tolist(),
+        "sizes": np.bincount(clusters_N[clusters_N >= 0], minlength=k).tolist(),
         "n_problems": environment["n_problems"],
         "seconds": environment["seconds"],
         "device": environment["device"],
@@ -122,12 +126,14 @@ def show(folder: Path) -> dict[str, Any]:
     known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
     known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
     if is_finished(folder):
+        manifest.check_run(folder)
+        whole = (folder / manifest.NAME).exists()
         return known | {
             "state": "finished",
+            "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
             **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health")},
         }
-    history = folder / "history.jsonl"
-    rows = [row for row in read_json_lines(history) if row["stage"] != "note"] if history.exists() else []
+    rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
 

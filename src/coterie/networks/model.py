@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coterie.errors import InputError
 from coterie.images import Images
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
 from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids
-from coterie.run import Run, checkpoint
+from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
 HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids, "UnitCentroids": UnitCentroids}
@@ -62,8 +61,7 @@ class Model:
 def load(folder: Path, devices: Devices) -> Model:
     """The model of a run folder, on the device. Raises InputError naming what is missing or damaged."""
     path = Path(folder) / FILE
-    if not path.exists():
-        raise InputError(f"{folder} holds no {FILE}: no such run, or its fit is not finished")
+    manifest.check(path)
     state = checkpoint.load(path)
     encoder = build(EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0)))  # runs of 0.1 before it have none
     encoder.load_state_dict(state["encoder_state"])

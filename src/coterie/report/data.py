@@ -9,14 +9,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from coterie.errors import InputError
 from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
-from coterie.run.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
+from coterie.run.files import (
+    damaged,
+    expected,
+    probabilities,
+    read_assignments,
+    read_config,
+    read_features,
+    read_history,
+    read_json,
+    read_rows,
+    read_tensors,
+    read_trace,
+)
 
 __all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
@@ -96,23 +107,18 @@ class ReportData:
 
 def read(run: Path) -> ReportData:
     """Read a finished run; a missing 2-D map is computed (up to half a minute) and kept. InputError names a missing or damaged file."""
-    config = read_json(run / "config.json")
-    environment = read_json(run / "environment.json")
+    config = read_config(run)
+    environment = read_json(run / "environment.json", health=list, stages=dict)
     problems = [(row.get("path") or "", row.get("reason") or "") for row in read_rows(run / "problems.csv")]
-    history = read_json_lines(run / "history.jsonl")
+    history = read_history(run)
     measured = run / "metrics.json"
-    if not isinstance(config.get("source"), dict) or "method" not in config:
-        raise InputError(f"{run / 'config.json'} is damaged: it lacks the source or the method")
-
-    assigned, p_NK = _checked(run / "assignments.parquet", lambda: _assigned(run / "assignments.parquet"))
-    features_ND = read_tensors(run / "features.safetensors", "features")["features"]
-    if features_ND.ndim != 2 or len(features_ND) != len(p_NK):
-        raise InputError(f"{run / 'features.safetensors'} is damaged: {features_ND.shape} features for {len(p_NK)} images")
+    assigned, p_NK = _assigned(run)
+    features_ND = read_features(run, len(p_NK))
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
     pictures, attention = _checked(run / "pictures.safetensors", lambda: (unpack(tensors), unpack_maps(tensors)))
     rounds = _checked(run / "pictures.safetensors", lambda: unpack_rounds(tensors))
     if pictures and not (min(pictures) >= 0 and max(pictures) < len(p_NK)):
-        raise InputError(f"{run / 'pictures.safetensors'} is damaged: it shows images that are not in the run")
+        raise damaged(run / "pictures.safetensors", "is damaged: it shows images that are not in the run")
     shown = np.asarray(sorted(pictures), np.int64)
     chosen = choose(p_NK, assigned.labels_N, features_ND, among=shown)
     return ReportData(
@@ -128,22 +134,18 @@ def read(run: Path) -> ReportData:
         attention=attention,
         rounds=rounds,
         map=read_map(run, features_ND, shown),
-        reliable_N=_reliable(run / "trace.safetensors", len(p_NK)),
-        stages=_stages(history, environment.get("stages") or {}),
+        reliable_N=_reliable(run, len(p_NK)),
+        stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
     )
 
 
-def _assigned(path: Path) -> tuple[Assigned, np.ndarray]:
-    table = read_table(path, "id", "path", "cluster", "confidence", "p")
+def _assigned(run: Path) -> tuple[Assigned, np.ndarray]:
+    table = read_assignments(run)
     labels_N = table["cluster"].to_numpy().astype(np.int64)
     confidence_N = table["confidence"].to_numpy().astype(np.float32)
     p_NK = probabilities(table)
     n, k = p_NK.shape
-    if not np.array_equal(table["id"].to_numpy(), np.arange(n)):
-        raise ValueError("ids are not 0..n-1")
-    if n and not (labels_N.min() >= -1 and labels_N.max() < k):
-        raise ValueError("a cluster number is outside its probabilities")
     others_NK = p_NK.copy()
     inside = np.flatnonzero(labels_N >= 0)
     others_NK[inside, labels_N[inside]] = -1
@@ -152,17 +154,9 @@ def _assigned(path: Path) -> tuple[Assigned, np.ndarray]:
     return Assigned(table["path"].to_pylist(), labels_N, confidence_N, second_N, second_confidence_N), p_NK
 
 
-def _reliable(path: Path, n: int) -> np.ndarray | None:
-    """The tensor `reliable`, uint8 (N,), of trace.safetensors; older runs and other methods have none."""
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, "numpy") as file:  # all the assignments in it are not wanted here
-            found_N = file.get_tensor("reliable") if "reliable" in file.keys() else None  # noqa: SIM118 (it is no dict)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is damaged or cannot be read: {error}") from None
-    if found_N is not None and found_N.shape != (n,):
-        raise InputError(f"{path} is damaged: reliable has the shape {found_N.shape} for {n} images")
+def _reliable(run: Path, n: int) -> np.ndarray | None:
+    """bool (N,): the images with a pseudo-label in the end; older runs and other methods tell none."""
+    found_N = read_trace(run, n).get("reliable") if expected(run / "trace.safetensors") else None
     return None if found_N is None else found_N > 0
 
 
@@ -231,5 +225,5 @@ def _checked(path: Path, make: Callable[[], Content]) -> Content:
         return make()
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise damaged(path, f"is damaged: {error}") from error

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coterie.errors import InputError
-from coterie.run.files import read_table, write_atomically
+from coterie.run.files import damaged, read_table, write_kept
 
 AT_MOST = 5000  # points: what a page can draw, and about 20 s on one core
 PERPLEXITY = 30
@@ -25,19 +25,33 @@ class Map:
 
 
 def read_map(run: Path, features_ND: np.ndarray, wanted: np.ndarray) -> Map:
-    """The run's map; made and written to map.parquet when it is not there yet. wanted: ids that should be on it (those with a picture)."""
+    """The run's map; made and written to map.parquet when it is not there yet, or damaged. wanted: ids that should be on it (those with a
+    picture)."""
     path = run / "map.parquet"
-    if not path.exists():
-        found = make_map(features_ND, wanted)
-        if os.access(run, os.W_OK):  # an archive of runs may be read-only; the page matters more than the copy
-            table = pa.table({"id": found.ids, "x": found.xy[:, 0], "y": found.xy[:, 1]})
-            write_atomically(path, lambda new: pq.write_table(table, new))
-        return found
-    table = read_table(path, "id", "x", "y")
-    ids = table["id"].to_numpy()
-    xy = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1).astype(np.float32)
-    if len(ids) and not (ids.min() >= 0 and ids.max() < len(features_ND) and np.isfinite(xy).all()):
-        raise InputError(f"{path} does not belong to this run; delete it and it is made again")
+    if path.exists():
+        try:
+            return _kept(path, len(features_ND))
+        except InputError:  # the same features give the same map
+            pass
+    found = make_map(features_ND, wanted)
+    if os.access(run, os.W_OK):  # an archive of runs may be read-only; the page matters more than the copy
+        table = pa.table({"id": found.ids, "x": found.xy[:, 0], "y": found.xy[:, 1]})
+        write_kept(path, lambda new: pq.write_table(table, new))
+    return found
+
+
+def _kept(path: Path, n: int) -> Map:
+    """InputError when the file is damaged, or of another run."""
+    table = read_table(path, "id", "x", "y").select(("id", "x", "y"))
+    if not pa.types.is_integer(table.schema.field("id").type) or any(column.null_count for column in table.columns):
+        raise damaged(path, "is damaged: its ids are no numbers, or it has gaps")
+    ids, x, y = (column.to_numpy() for column in table.columns)
+    rising = bool((np.diff(ids) > 0).all()) and len(ids) == min(n, AT_MOST)
+    if not rising or (n and not (ids[0] >= 0 and ids[-1] < n)) or not (x.dtype.kind == y.dtype.kind == "f"):
+        raise damaged(path, "does not belong to this run")
+    xy = np.stack([x, y], axis=1).astype(np.float32)
+    if not np.isfinite(xy).all():
+        raise damaged(path, "is damaged: places that are not finite")
     return Map(ids.astype(np.int64), _unit(xy))
 
 

@@ -18,8 +18,14 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from coterie.errors import InputError
+from coterie.run.disk import write
 
 FORMAT = "1"
+_RESTORE = "restore it from a copy, or fit again into a new folder"
+
+
+class Damaged(InputError):
+    """A file that is not what was written."""
 
 
 def save(path: Path, state: Any, keep_previous: bool = True) -> None:
@@ -38,11 +44,11 @@ def load(path: Path) -> Any:
             header = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path.name} is damaged ({error}); restore it from a copy, or fit again into a new folder") from error
+        raise Damaged(f"{path.name} is damaged ({error}); {_RESTORE}") from error
     if header.get("format") != FORMAT:
         raise InputError(f"{path.name} has format {header.get('format')!r}; this version of coterie reads format {FORMAT!r}")
     if header.get("checksum") != _checksum(tensors, header.get("tree", "")):
-        raise InputError(f"{path.name} is damaged (its checksum differs); restore it from a copy, or fit again into a new folder")
+        raise Damaged(f"{path.name} is damaged (its checksum differs); {_RESTORE}")
     return _unflatten(json.loads(header["tree"]), tensors)
 
 
@@ -57,19 +63,6 @@ def load_latest(path: Path) -> Any | None:
             if candidate != path:
                 raise
     return None
-
-
-def write(path: Path, content: bytes, keep_previous: bool = False) -> None:
-    """`content` at `path`, atomically: a reader, or a crash, sees the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    if keep_previous and path.exists():
-        os.replace(path, path.with_name(path.name + ".previous"))
-    os.replace(part, path)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from coterie.run import checkpoint, seeding
 from coterie.run.devices import Devices
 from coterie.run.history import History
 from coterie.run.progress import Silent
-from coterie.run.state import named_tuples, restore, state_of
+from coterie.run.state import newest, restore, save_result, saved_result, state_of
 
 if TYPE_CHECKING:
     from coterie.images import Batch, Images
@@ -90,8 +90,7 @@ class Run:
         `share` is the part of the remaining time budget this stage may take; at least one epoch is always done.
         """
         path = self.folder / "work" / f"{stage}.safetensors"
-        saved = checkpoint.load_latest(path)
-        first = 0
+        saved, first = newest(path, self.progress.message, f"{stage} begins anew: what was saved of it is damaged"), 0
         if saved:
             for name, value in state.items():
                 restore(value, saved["state"][name])
@@ -137,20 +136,19 @@ class Run:
     def once(self, name: str, make: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
         """`make(*inputs, **settings)`, kept on disk under the fingerprint of what went in; a tensor or a NamedTuple of tensors and numbers.
 
-        `self` among the inputs is passed on but is no part of the fingerprint.
+        What is damaged there is made again. `self` among the inputs is passed on but is no part of the fingerprint.
         """
         key = checkpoint.fingerprint(*[value for value in inputs if value is not self], *sorted(settings.items()))
         path = self.folder / "work" / f"{name}-{key[:16]}.safetensors"
-        if path.exists():
-            kept = checkpoint.load(path)
+        value = saved_result(path)
+        if self._first(value is not None):
             self.devices.wait()  # as the rank that wrote it does below
-            return kept["kind"] and named_tuples()[kept["kind"]](*kept["value"]) or kept["value"]
+            return value
         begun = time.monotonic()
         value = make(*inputs, **settings)
         self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - begun
         if self.devices.rank == 0:
-            kind = type(value).__name__ if isinstance(value, tuple) else ""
-            checkpoint.save(path, {"kind": kind, "value": list(value) if kind else value})
+            save_result(path, value)
         self.devices.wait()
         return value
 
@@ -255,8 +253,10 @@ class Run:
 
     def traces(self) -> dict[str, Tensor]:
         """What `trace` and `keep` kept: "stage-epoch" -> (H, N), or the name."""
-        kept = sorted((self.folder / "work" / "trace").glob("*.safetensors"))
-        return {path.stem: checkpoint.load(path) for path in kept}
+        lost = "the trace {} was damaged, and no curve shows it; to have it, fit again into a new folder"
+        files = sorted((self.folder / "work" / "trace").glob("*.safetensors"))
+        found = {path.stem: newest(path, self.warn, lost.format(path.stem)) for path in files}
+        return {name: labels for name, labels in found.items() if labels is not None}
 
     def warn(self, text: str) -> None:
         """A health warning: shown once, kept for the report. It says what to try."""

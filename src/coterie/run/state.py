@@ -1,10 +1,13 @@
 """What of a stage goes to disk and comes back: modules, optimizers, tensors, dicts; and the named results of whole-dataset steps."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from coterie.errors import InputError
+from coterie.run import checkpoint
 from coterie.run.devices import unwrap
 
 
@@ -27,6 +30,30 @@ def restore(value: Any, saved: Any) -> None:
         assert isinstance(value, dict), f"{type(value)} cannot be restored in place"
         value.clear()
         value.update(saved)
+
+
+def newest(path: Path, say: Callable[[str], None], lost: str) -> Any | None:
+    """The newest undamaged state at `path`; None when there is none, and `lost` is said when there was one."""
+    try:
+        return checkpoint.load_latest(path)
+    except checkpoint.Damaged:
+        say(lost)
+        return None
+
+
+def save_result(path: Path, value: Any) -> None:
+    """Writes the result of a whole-dataset step: a tensor, or a NamedTuple of tensors and numbers."""
+    kind = type(value).__name__ if isinstance(value, tuple) else ""
+    checkpoint.save(path, {"kind": kind, "value": list(value) if kind else value}, keep_previous=False)
+
+
+def saved_result(path: Path) -> Any | None:
+    """What `save_result` wrote; None when it is not there or cannot be read, as it is made again then."""
+    try:
+        told = checkpoint.load(path)
+    except (FileNotFoundError, InputError):
+        return None
+    return named_tuples()[told["kind"]](*told["value"]) if told["kind"] else told["value"]
 
 
 def named_tuples() -> dict[str, Callable[..., Any]]:
