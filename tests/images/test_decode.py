@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from coterie.images import decode
+from coterie.images import decode, kinds
 
 LIMIT = 100_000_000
 RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
@@ -22,7 +22,7 @@ def encoded(image, kind="PNG", **options):
 
 def pixels(data, size=64, max_pixels=LIMIT):
     with decode.strict_pillow(max_pixels):
-        return np.asarray(decode.square(data, size, max_pixels))
+        return np.asarray(decode.developed(decode.square(data, size, max_pixels)))
 
 
 def reason(data, max_pixels=LIMIT):
@@ -131,7 +131,9 @@ def test_a_cut_file_is_refused_whatever_others_set(monkeypatch):
 def test_what_is_no_picture_says_so():
     assert reason(b"") == "empty file"
     assert "not a picture" in reason(b"not a picture")
-    assert "not a picture" in reason(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would start Ghostscript
+    assert "a PostScript drawing, which is not read" in reason(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    )  # would start Ghostscript
 
 
 def test_the_limit_is_checked_before_decoding():
@@ -152,7 +154,7 @@ def test_heic_is_read_or_names_the_extra(monkeypatch):
     heif.from_pillow(corners()).save(data, quality=95)
     got = pixels(data.getvalue())
     assert np.abs(got[10, 10].astype(int) - [255, 0, 0]).max() < 40
-    monkeypatch.setattr(decode, "_formats", lambda heif: decode.FORMATS)
+    monkeypatch.setattr(decode, "_formats", lambda heif: [*kinds.FORMATS])
     assert "pip install coterie[heic]" in reason(data.getvalue())
 
 

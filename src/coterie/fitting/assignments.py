@@ -28,6 +28,7 @@ from coterie.run import Run, checkpoint, machine, seeding
 from coterie.run.files import write_atomically
 
 TABLE = "assignments.parquet"
+WAY_OUT = {"video": "; export frames of them as JPEG", "raw": "; develop them to JPEG or TIFF"}
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
 BASELINE_SIZE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
 BASELINE_RESTARTS = 3
@@ -143,5 +144,7 @@ def _write_problems(folder: Path, images: Images) -> None:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason"])
-    rows.writerows([*images.problems, *((f"({count} files)", f"skipped: {kind}") for kind, count in images.skipped.items())])
+    rows.writerows(images.problems)
+    rows.writerows((path, f"read, but the decoder said: {said}") for path, said in images.remarks)
+    rows.writerows((f"({count} files)", f"skipped: {kind}{WAY_OUT.get(kind, '')}") for kind, count in images.skipped.items())
     checkpoint.write(folder / "problems.csv", text.getvalue().encode())

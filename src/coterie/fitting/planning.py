@@ -79,7 +79,7 @@ def plan(
     if start.encoder == PRECOMPUTED:
         images: Images = open_rows(source)
     else:
-        images = open_images(source, start.image_size, cache, start.max_pixels, advance)
+        images = open_images(source, start.image_size, cache, start.max_pixels, advance, start.white)
     n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
     if n is None:
         raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
@@ -118,6 +118,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
         "n_images": len(images),
         "n_duplicates": images.n_duplicates,
         "skipped": images.skipped,
+        **({"levels": images.levels} if images.levels else {}),
     }
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coterie.errors import InputError
-from coterie.images.decode import EXTENSIONS, Unreadable
+from coterie.images.decode import Unreadable
+from coterie.images.kinds import EXTENSIONS
 from coterie.images.names import shown
 
 VIDEO = frozenset(["mp4", "mov", "avi", "mkv", "webm", "m4v", "wmv", "mpg", "mpeg", "3gp", "mts", "m2ts", "flv", "ogv"])
