@@ -174,7 +174,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError:
         if heif:
             raise Unreadable(_why_no_heif(data)) from None
-        raise Unreadable(kinds.foreign(data) or f"not a picture, or one in a format that is not read; if it is one, {kinds.PNG}") from None
+        raise Unreadable(kinds.foreign(data)) from None
     except Image.DecompressionBombError as error:
         raise Unreadable(f"above the limit of {max_pixels / 1e6:g} megapixels (max_pixels)") from error
     except Exception as error:  # as in _load
@@ -196,7 +196,7 @@ def _identified(data: bytes, heif: bool) -> Image.Image:
 def _why_no_heif(data: bytes) -> str:
     kind, reader = ("AVIF", "AVIF") if data[8:11] == b"avi" else ("HEIC", "HEIF")
     if reader in _formats(True):
-        return f"damaged, or {kind} of a kind that is not read; if it opens elsewhere, {kinds.PNG}"
+        return f"{kind}, damaged or of a kind that is not read; if it opens elsewhere, {kinds.PNG}"
     if kind == "AVIF":
         return "an AVIF picture; to read it: pip install --upgrade pillow"
     return "a HEIC picture; to read it: pip install coterie[heic]"
@@ -246,10 +246,13 @@ def _resized(image: Image.Image, size: tuple[int, int], box: Box | None, origina
 
 def _workable(image: Image.Image) -> Image.Image:
     """The image in a mode that resizes well: L, RGB, or RGBA when anything in it is transparent."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return image.convert("RGB") if image.getchannel("A").getextrema()[0] == 255 else image
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    try:
+        if image.has_transparency_data:
+            image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+            return image.convert("RGB") if image.getchannel("A").getextrema()[0] == 255 else image
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    except ValueError as error:
+        raise Unreadable(f"{image.mode} colours, which are not read; {kinds.PNG}") from error
 
 
 def _own_white(image: Image.Image) -> float:

@@ -57,29 +57,23 @@ _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (  # where, which bytes, wha
     (4, b"ftyp", "a film", "export frames of it as JPEG"),
     (0, b"\x1aE\xdf\xa3", "a film", "export frames of it as JPEG"),
 )
-_OURS: tuple[bytes, ...] = (
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
-    b"8BPS\0",
-    b"DDS |\0\0\0",
-    b"qoif",
-)
-_OURS += (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51\0", b"icns\0", b"\x59\xa6\x6a\x95\0", b"/* XPM */")
+FILM = "a film, which is not read; export frames of it as JPEG"
+_OURS = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF", b"qoif": "QOI",
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF", b"8BPS\0": "a Photoshop picture", b"DDS |\0\0\0": "DDS",
+    b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000", b"\xff\x4f\xff\x51\0": "JPEG 2000", b"icns\0": "ICNS",
+    b"\x59\xa6\x6a\x95\0": "a Sun raster", b"/* XPM */": "XPM",
+}  # fmt: skip
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-_NETPBM = re.compile(rb"P([1-6][\s#]+\d|f\s+\d)")
+_NETPBM = re.compile(rb"P[1-6f]\s*(\s\d|#)")
 
 
 def told_by(head: bytes) -> bool:
     """Whether these first bytes of a file, `HEAD` of them or all, are those of a picture, one that is read or one that is not."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     bmp = head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
-    ours = head.startswith(_OURS) or head[:3] == b"\xff\xd8\xff" or webp or bmp or is_heif(head) or bool(_NETPBM.match(head))
-    return ours or foreign(head).partition(",")[0] not in ("", "a film")
+    ours = head.startswith((*_OURS,)) or webp or bmp or is_heif(head) or bool(_NETPBM.match(head))
+    return ours or _known(head) not in ("", FILM)
 
 
 def is_heif(data: bytes) -> bool:
@@ -92,12 +86,20 @@ def is_tiff(data: bytes) -> bool:
 
 
 def foreign(data: bytes) -> str:
-    """What a file that is not read as a picture is, and the way out; "" when that cannot be told."""
+    """What a file that Pillow does not take for a picture is, and the way out."""
+    if known := _known(data):
+        return known
+    if ours := next((name for magic, name in _OURS.items() if data.startswith(magic)), ""):
+        return f"{ours}, damaged or of a kind that is not read; if it opens elsewhere, {PNG}"
+    return f"not a picture, or one in a format that is not read; if it is one, {PNG}"
+
+
+def _known(data: bytes) -> str:
     for at, magic, what, way in _FOREIGN:
         if data.startswith(magic, at):
             return f"{what}, which is not read; {way}"
     text = data[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
-    return "a drawing in SVG, which is not read; export it as PNG" if text.startswith(b"<") and b"<svg" in text else ""
+    return "an SVG drawing, which is not read; export it as PNG" if text.startswith(b"<") and b"<svg" in text else ""
 
 
 def weak_formats(data: bytes) -> list[str]:
