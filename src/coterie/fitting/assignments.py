@@ -22,13 +22,13 @@ from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
 from coterie.export import write_csv
 from coterie.images import Images
+from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, seeding
 from coterie.run.files import write_atomically
 
 TABLE = "assignments.parquet"
-WAY_OUT = {"video": "; export frames of them as JPEG", "raw": "; develop them to JPEG or TIFF"}
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
 BASELINE_SIZE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
 BASELINE_RESTARTS = 3
@@ -146,5 +146,5 @@ def _write_problems(folder: Path, images: Images) -> None:
     rows.writerow(["path", "reason"])
     rows.writerows(images.problems)
     rows.writerows((path, f"read, but the decoder said: {said}") for path, said in images.remarks)
-    rows.writerows((f"({count} files)", f"skipped: {kind}{WAY_OUT.get(kind, '')}") for kind, count in images.skipped.items())
+    rows.writerows((f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items())
     checkpoint.write(folder / "problems.csv", text.getvalue().encode())

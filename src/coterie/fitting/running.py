@@ -137,7 +137,7 @@ def show(folder: Path) -> dict[str, Any]:
 
 def source_worries(images: Images) -> list[str]:
     """What about the pictures themselves may spoil a clustering."""
-    n, found = len(images), []
+    n, found = len(images), list(images.doubts)
     if images.n_duplicates > 0.1 * n:
         found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
     if n < 100:

@@ -60,6 +60,7 @@ class Images:
     remarks: list[Problem] = field(default_factory=list)  # what decoders said of pictures that were read nevertheless
     levels: dict[str, tuple[float, float]] = field(default_factory=dict)  # black and white of deep pictures, by kind of numbers (deep.py)
     notes: list[str] = field(default_factory=list)  # what a person should know about the whole set
+    doubts: list[str] = field(default_factory=list)  # what about it may spoil a result
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -101,6 +102,7 @@ class Images:
             skipped={},
             remarks=[],
             notes=[],
+            doubts=[],
         )
 
     def to(self, device: torch.device | str) -> "Images":

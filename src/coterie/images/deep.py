@@ -53,7 +53,7 @@ def is_grey(image: Image.Image) -> bool:
 def is_coloured(image: Image.Image) -> bool:
     """Whether an opened image, not loaded yet, has 16 bits in each of several channels, of which Pillow keeps the upper 8."""
     tiles = image.tile if image.format in ("PNG", "TIFF") and image.mode in ("RGB", "RGBA") else []  # type: ignore[attr-defined]
-    return bool(tiles) and all(tile[0] in ("zip", "raw", "libtiff") and _depth(tile) in _OTHER_END for tile in tiles)
+    return bool(tiles) and all(tile[0] in ("zip", "raw", "libtiff") and _deep_colours(_raw(tile)) for tile in tiles)
 
 
 def swap(image: Image.Image) -> None:
@@ -137,10 +137,23 @@ def told(ranges: Sequence[Range], levels: Levels, wanted: Wanted = NOTHING) -> l
             source = "as --set white says"
         have = "1 picture has" if len(highs) == 1 else f"{len(highs):,} pictures have"
         text = f"{have} more than 8 bits ({kind}s): {black:g} is taken as black and {top:g} as white ({source})"
-        if highs[len(highs) // 2] - black < (top - black) / 8:
-            text += f"; half of them reach only {highs[len(highs) // 2]:g}, and become dark"
         sentences.append(text if source.startswith("as ") else f"{text}; --set white=VALUE takes another")
     return sentences
+
+
+def doubts(ranges: Sequence[Range], levels: Levels) -> list[str]:
+    """Where black and white do not suit the pictures."""
+    found = []
+    for kind, (black, white) in levels.items():
+        highs = sorted(one.high for one in ranges if one.kind == kind)
+        usual, text = highs[len(highs) // 2], ""
+        if usual - black < (white - black) / 8:
+            text = "reach only {usual:g} of {white:g}, which is white, and are dark"
+        elif usual - black > 2 * (white - black):
+            text = "reach {usual:g}, far above {white:g}, which is white, and are cut off there"
+        if text:
+            found.append(f"half of the pictures with more than 8 bits {text.format(usual=usual, white=white)}: try --set white={usual:g}")
+    return found
 
 
 def _raw(tile: tuple) -> str:
@@ -148,8 +161,9 @@ def _raw(tile: tuple) -> str:
     return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
 
 
-def _depth(tile: tuple) -> str:
-    return _raw(tile).partition(";")[2]
+def _deep_colours(raw: str) -> bool:
+    family, _, depth = raw.partition(";")
+    return depth in _OTHER_END and family in ("RGB", "RGBA", "RGBX", "LA")  # not RGBa, whose bytes Pillow divides by the opacity
 
 
 def _pairs(image: Image.Image, lower: Image.Image) -> list[tuple[Image.Image, Image.Image]]:

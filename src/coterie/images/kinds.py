@@ -1,6 +1,8 @@
 """What a file is: by its first bytes, which decide, and by its name, which says only where to look. Standard library only."""
 
+import os
 import re
+import stat
 from collections.abc import Callable
 
 # Names under which pictures are looked for. What is in the file decides whether it is read; what is no picture to us is set aside, named.
@@ -9,6 +11,9 @@ EXTENSIONS |= frozenset("jp2 j2k j2c jpc jpx jpf sgi qoi ico heic heics heif hei
 EXTENSIONS |= frozenset("psd psb dds tga icb vda vst pcx icns cur ras sun xpm xbm msp blp".split())  # noqa: SIM905
 EXTENSIONS |= frozenset("dcm dicom jxl exr hdr rgbe svg svgz pdf eps ai xcf wmf emf jxr wdp hdp".split())  # noqa: SIM905
 EXTENSIONS |= frozenset("bpg flif ff ktx ktx2 pam djvu djv fit fits fts nii nrrd dpx pcd pct pict mng jng".split())  # noqa: SIM905
+VIDEO = frozenset(["mp4", "mov", "avi", "mkv", "webm", "m4v", "wmv", "mpg", "mpeg", "3gp", "mts", "m2ts", "flv", "ogv"])
+WAY_OUT = {"video": "export frames of them as JPEG", "raw": "develop them to JPEG or TIFF"}
+RAW = frozenset(["dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "iiq", "raw"])
 # Texts and tables lie beside pictures by the thousand and are not opened; any other file is asked for its first bytes.
 TEXTS = frozenset("txt json jsonl xml csv tsv md rst html htm yaml yml py log ini toml xmp".split())  # noqa: SIM905
 
@@ -66,6 +71,32 @@ _OURS = {
 }  # fmt: skip
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 _NETPBM = re.compile(rb"P[1-6f]\s*(\s\d|#)")
+
+
+def by_name(path: str) -> str:
+    """picture, video, raw, unknown, or "" (ignored), by the name alone."""
+    parts = [part for part in path.split("/") if part not in (".", "..")]
+    suffix = parts[-1].rpartition(".")[2].lower() if parts else ""
+    if any(part.startswith(".") for part in parts):
+        return ""
+    for kind, suffixes in (("picture", EXTENSIONS), ("video", VIDEO), ("raw", RAW), ("", TEXTS)):
+        if suffix in suffixes:
+            return kind
+    return "unknown"
+
+
+def by_content(file: str) -> bool:
+    """Whether a file whose name says nothing begins as a picture does."""
+    try:
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))  # a pipe is not waited for
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and told_by(os.read(handle, HEAD))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
 def told_by(head: bytes) -> bool:

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from coterie.errors import InputError
-from coterie.images import decode
+from coterie.images import decode, deep
 from coterie.images.arrays import DEFAULT_SIZE, from_array, from_pictures, load_array
 from coterie.images.collection import Images, Problem, fingerprint
-from coterie.images.deep import Levels, Wanted, told
+from coterie.images.deep import Levels, Wanted
 from coterie.images.named import is_named, load_named
 from coterie.images.names import shown
 from coterie.images.sources import Source, open_source, paths_list
@@ -76,6 +76,7 @@ def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, 
     problems = [Problem(paths[i], read.reason) for i, read in enumerate(store.reads) if read.reason]
     if not good:
         raise InputError(f"{source.name}: none of its {len(paths)} pictures can be read; {_why(problems)}")
+    ranges = [read.range for read in store.reads if read.range is not None]
     return Images(
         pixels=store.pixels,
         paths=[paths[i] for i in good],
@@ -91,7 +92,8 @@ def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, 
         max_pixels=max_pixels,
         remarks=[Problem(path, read.said) for path, read in zip(paths, store.reads) if read.said],
         levels=store.levels,
-        notes=told([read.range for read in store.reads if read.range is not None], store.levels, wanted),
+        notes=deep.told(ranges, store.levels, wanted),
+        doubts=deep.doubts(ranges, store.levels),
     )
 
 
