@@ -94,9 +94,11 @@ def thumbnail(data: bytes, size: int, max_pixels: int, levels: deep.Levels | Non
     return developed(_fitted(image, lower, _inside(image, size), None), levels)
 
 
-def fit_square(image: Image.Image, size: int, levels: deep.Levels | None = None) -> Image.Image:
-    """Centre square of a loaded image, resized in one pass to RGB size x size, its EXIF orientation applied."""
-    return developed(_fitted(image, None, (size, size), _centre(image)), levels)
+def fit_square(image: Image.Image, size: int | None) -> Image.Image | deep.Deep:
+    """Centre square of a loaded image, resized in one pass to RGB size x size, its EXIF orientation applied; all of it, at its own size,
+    when `size` is None. A deep one is still in its own numbers."""
+    box = None if size is None else _centre(image)
+    return _fitted(image, None, image.size if size is None else (size, size), box)
 
 
 def fit_inside(image: Image.Image, size: int, levels: deep.Levels | None = None) -> Image.Image:

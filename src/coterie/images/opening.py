@@ -53,7 +53,7 @@ def open_images(
         return _from_files(paths_list(source, "list"), size, _folder(cache), max_pixels, progress, Wanted(white, levels))
     if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, dict):
         kind = "array" if isinstance(source, Sequence) else "dataset"
-        return from_pictures(source, type(source).__name__, kind, size, max_pixels)
+        return from_pictures(source, type(source).__name__, kind, size, max_pixels, wanted=Wanted(white, levels))
     raise InputError(f"{type(source).__name__} is not a source of pictures; give a path, an array, a list or a dataset")
 
 
@@ -62,7 +62,7 @@ def _from_name(name: str, size: int | None, cache: Path, max_pixels: int, progre
         known = load_named(name)
         if isinstance(known.pictures, np.ndarray):
             return from_array(known.pictures, name, "named", size, known.n_classes)
-        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes)
+        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
     path = Path(name).expanduser()
     if path.suffix.lower() in (".npy", ".npz") and path.is_file():
         return from_array(load_array(path, shown(name)), shown(name), "array", size)
