@@ -85,6 +85,13 @@ def test_grey_and_colour_with_opacity():
         assert (seen[:, :15] == 255).all() and np.abs(seen[:, 17:, 0].astype(int) - LOOK[:, 17:]).max() <= 1
 
 
+def test_white_on_nothing_can_be_seen():
+    values = np.zeros((32, 32, 4), np.uint16)
+    values[8:24, 8:24] = 65535
+    seen = look(png(values))
+    assert (seen[2, 2] == 64).all() and (seen[16, 16] == 255).all()
+
+
 @pytest.mark.parametrize(
     "values, white",
     [

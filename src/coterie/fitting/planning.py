@@ -118,7 +118,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
         "n_images": len(images),
         "n_duplicates": images.n_duplicates,
         "skipped": images.skipped,
-        **({"levels": images.levels} if images.levels else {}),
+        **({"levels": {kind: list(pair) for kind, pair in images.levels.items()}} if images.levels else {}),
     }
 
 
@@ -129,5 +129,7 @@ def check_same(folder: Path, plan: Plan) -> None:
     if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:
         before, now = (f"{made['source']['n_images']} of {made['source']['name']}" for made in (there, wanted))
         changed.append(f"the pictures ({before}, now {now})")
+    if there["source"].get("levels") != wanted["source"].get("levels"):
+        changed.append(f"black and white of its pictures: {there['source'].get('levels')}, now {wanted['source'].get('levels')}")
     if changed:
         raise InputError(f"{folder} holds a fit with other settings ({'; '.join(changed)}); repeat those, or choose another folder")
