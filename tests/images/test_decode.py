@@ -120,6 +120,13 @@ def test_white_with_a_black_line_shows_both():
     assert (got[2, 2] == 64).all() and (got[20, 32] == 255).all() and (got[31, 32] == 0).all()
 
 
+@pytest.mark.parametrize("rows, ground", [(2, 64), (6, 255)])
+def test_an_eighth_of_a_picture_must_be_seen_on_white(rows, ground):
+    image = logo((255, 255, 255, 255))
+    image.paste((200, 40, 40, 255), (16, 16, 48, 16 + rows))  # of 32
+    assert pixels(encoded(image))[2, 2].tolist() == [ground] * 3
+
+
 def test_a_palette_and_a_transparent_colour_are_seen_too():
     palette = logo((255, 255, 255, 255)).getchannel("A").point(lambda a: a // 255).convert("P")
     palette.putpalette([0, 0, 0, 255, 255, 255])
@@ -255,7 +262,10 @@ def test_colours_that_cannot_be_converted_are_a_reason(monkeypatch):
 
 
 def test_the_log_of_pillow_reaches_the_reason_and_not_the_terminal(capfd):
-    log = logging.getLogger("PIL.TiffImagePlugin")
+    log, above = logging.getLogger("PIL.TiffImagePlugin"), []
+    handler = logging.Handler()
+    handler.emit = above.append
+    logging.getLogger().addHandler(handler)
     with decode.strict_pillow(LIMIT):
         assert decode.remarks() == ""
         for _ in range(3):
@@ -265,7 +275,10 @@ def test_the_log_of_pillow_reaches_the_reason_and_not_the_terminal(capfd):
         assert decode.remarks() == "More samples than 4; and more" and decode.remarks() == ""
         log.error("x" * 10_000)
         assert len(decode.remarks()) <= decode.MOST_SAID
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "") and above == []
+    log.error("afterwards it is the caller's again")
+    logging.getLogger().removeHandler(handler)
+    assert len(above) == 1
     assert logging.getLogger("PIL").propagate and not logging.getLogger("PIL").handlers
 
 

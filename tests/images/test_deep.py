@@ -85,6 +85,14 @@ def test_grey_and_colour_with_opacity():
         assert (seen[:, :15] == 255).all() and np.abs(seen[:, 17:, 0].astype(int) - LOOK[:, 17:]).max() <= 1
 
 
+def test_hidden_colours_do_not_bleed():
+    values = np.full((32, 32, 4), 65535, np.uint16)
+    values[:, 15:, :3], values[:, :15, 3] = 1000, 0  # what is transparent is hidden white
+    with decode.strict_pillow(10**8):
+        small = decode.square(png(values), 8, 10**8)
+    assert np.abs(small.values[:, 3:, :3] - 1000).max() < 1 and 0 < small.values[0, 3, 3] < 255
+
+
 def test_white_on_nothing_can_be_seen():
     values = np.zeros((32, 32, 4), np.uint16)
     values[8:24, 8:24] = 65535
