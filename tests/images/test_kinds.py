@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import zipfile
 
 import numpy as np
@@ -76,6 +77,13 @@ def test_photoshop_pictures_are_read_and_float_maps():
         assert np.asarray(decode.square(psd, 2, 10**8)).tolist() == [[[200, 30, 90]] * 2] * 2
         grey = decode.square(b"Pf\n2 2\n-1.0\n" + np.float32([0, 0.5, 1, 1]).tobytes(), 2, 10**8)
     assert sorted(grey.values.ravel().tolist()) == [0, 0.5, 1, 1]
+
+
+def test_a_texture_with_less_than_it_promises_is_not_waited_for():
+    pixels = (32, 0x41, 0, 16, 0xF00, 0xF0, 0xF, 0xF000)  # 16 bits each
+    data = b"DDS " + struct.pack("<7I", 124, 0x1007, 9000, 9000, 0, 0, 0) + bytes(44) + struct.pack("<8I", *pixels) + bytes(20)
+    with decode.strict_pillow(10**8), pytest.raises(decode.Unreadable, match="fewer bytes than pixels"):
+        decode.square(data, 16, 10**8)
 
 
 @pytest.mark.parametrize("packed", [False, True])
