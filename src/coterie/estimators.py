@@ -16,7 +16,7 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
-from coterie.images import open_images
+from coterie.images import Images, open_images
 from coterie.images.collection import open_rows
 from coterie.networks.encoder import PRECOMPUTED
 from coterie.networks.model import Model
@@ -115,12 +115,17 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         check_is_fitted(self)
         devices = self._devices()
         model = load_model(self._folder, devices)
-        images = open_rows(self._rows(X)) if model.precomputed else open_images(X, model.image_size)
+        images = open_rows(self._rows(X)) if model.precomputed else self._opened(X, model.image_size)
         run = Run(devices=devices)
         try:
             return model, model.features(images, run)
         finally:
             run.close()
+
+    def _opened(self, X: Any, size: int) -> Images:
+        """X as the fitted pictures were opened: the same size in pixels, limit, and white of deep pictures."""
+        made = fitting.config_of(self._folder)
+        return open_images(X, size, max_pixels=made["settings"]["max_pixels"], levels=made["source"].get("levels"))
 
     def _rows(self, X: Any, fitting: bool = False) -> np.ndarray:
         """Features (N, D) float32, checked as scikit-learn does; at least 2 to fit on, later of the width that was fitted."""

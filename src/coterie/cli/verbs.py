@@ -113,6 +113,8 @@ def predict(
     assignments.check_table_name(output)
     images, _, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
     assignments.write_table(assignments.table(images.paths, p_NK), output)
+    for note in (*images.notes, *images.doubts):
+        print(printable(note), file=sys.stderr)
     for path, reason in images.problems:
         print(f"set aside: {printable(path)}: {reason}", file=sys.stderr)
     answer = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}

@@ -22,6 +22,7 @@ from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
 from coterie.export import write_csv
 from coterie.images import Images
+from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
@@ -149,5 +150,7 @@ def _write_problems(folder: Path, images: Images) -> None:
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason"])
-    rows.writerows([*images.problems, *((f"({count} files)", f"skipped: {kind}") for kind, count in images.skipped.items())])
+    rows.writerows(images.problems)
+    rows.writerows((path, f"read, but the decoder said: {said}") for path, said in images.remarks)
+    rows.writerows((f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items())
     checkpoint.write(folder / "problems.csv", text.getvalue().encode())

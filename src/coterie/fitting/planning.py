@@ -79,7 +79,7 @@ def plan(
     if start.encoder == PRECOMPUTED:
         images: Images = open_rows(source)
     else:
-        images = open_images(source, start.image_size, cache, start.max_pixels, advance)
+        images = open_images(source, start.image_size, cache, start.max_pixels, advance, start.white)
     n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
     if n is None:
         raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
@@ -114,6 +114,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
         "n_images": len(images),
         "n_duplicates": images.n_duplicates,
         "skipped": images.skipped,
+        **({"levels": {kind: list(pair) for kind, pair in images.levels.items()}} if images.levels else {}),
     }
 
 
@@ -124,5 +125,7 @@ def check_same(folder: Path, plan: Plan) -> None:
     if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:
         before, now = (f"{made['source']['n_images']} of {made['source']['name']}" for made in (there, wanted))
         changed.append(f"the pictures ({before}, now {now})")
+    if there["source"].get("levels") != wanted["source"].get("levels"):
+        changed.append(f"black and white of its pictures: {there['source'].get('levels')}, now {wanted['source'].get('levels')}")
     if changed:
         raise InputError(f"{folder} holds a fit with other settings ({'; '.join(changed)}); repeat those, or choose another folder")

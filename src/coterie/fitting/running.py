@@ -53,6 +53,8 @@ def fit(
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
+        for told in images.notes:
+            run.note(told)
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
@@ -113,7 +115,8 @@ def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = No
     """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
     made = config_of(folder)
     model = load(folder, devices)
-    images = open_images(source, model.image_size, cache, made["settings"].get("max_pixels", PretextConfig.max_pixels))
+    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
+    images = open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
     run = Run(devices=devices)
     z_ND = model.features(images, run)
     run.close()
@@ -140,7 +143,7 @@ def show(folder: Path) -> dict[str, Any]:
 
 def source_worries(images: Images) -> list[str]:
     """What about the pictures themselves may spoil a clustering."""
-    n, found = len(images), []
+    n, found = len(images), list(images.doubts)
     if images.n_duplicates > 0.1 * n:
         found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
     if n < 100:

@@ -6,7 +6,7 @@ They need no store. N images, H x W pixels.
 import hashlib
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from coterie.errors import InputError
-from coterie.images import decode
+from coterie.images import decode, deep
 from coterie.images.collection import Images, Problem, fingerprint
 from coterie.run import machine
 
@@ -63,11 +63,20 @@ def from_array(array: np.ndarray | torch.Tensor, name: str, kind: str, size: int
     return _images(pixels, digests, name, kind, n_classes, None if native else ArrayOriginals(rows, name))
 
 
-def from_pictures(pictures: Any, name: str, kind: str, size: int | None, max_pixels: int, n_classes: int | None = None) -> Images:
+def from_pictures(
+    pictures: Any,
+    name: str,
+    kind: str,
+    size: int | None,
+    max_pixels: int,
+    n_classes: int | None = None,
+    wanted: deep.Wanted = deep.NOTHING,
+) -> Images:
     """Images from anything indexable that gives PIL images, arrays or tensors, alone, first in a tuple, or as `image` in a dict.
 
     `size` None keeps the size that all have in common, else takes 96. A picture that cannot be decoded is a problem. Pictures are taken
-    once: a dataset's random transforms are frozen. InputError when nothing is left.
+    once: a dataset's random transforms are frozen. Those of more than 8 bits by the levels `wanted`, else by their own (deep.py).
+    InputError when nothing is left.
     """
     if not len(pictures):
         raise InputError(f"{name} holds no pictures")
@@ -75,10 +84,10 @@ def from_pictures(pictures: Any, name: str, kind: str, size: int | None, max_pix
         if size is None:
             first = as_image(pictures[0], name)
             try:
-                return _collected(pictures, name, kind, None, (first.height, first.width), max_pixels, n_classes)
+                return _collected(pictures, name, kind, None, (first.height, first.width), max_pixels, n_classes, wanted)
             except _SizesDiffer:
                 size = DEFAULT_SIZE
-        return _collected(pictures, name, kind, size, (size, size), max_pixels, n_classes)
+        return _collected(pictures, name, kind, size, (size, size), max_pixels, n_classes, wanted)
 
 
 def as_image(value: Any, name: str) -> Image.Image:
@@ -117,9 +126,10 @@ class PictureOriginals:
 
     pictures: Any
     name: str
+    levels: deep.Levels
 
     def __call__(self, item: int, size: int, digest: str) -> Image.Image:
-        return decode.fit_inside(as_image(self.pictures[item], self.name), size)
+        return decode.fit_inside(as_image(self.pictures[item], self.name), size, self.levels)
 
 
 class _SizesDiffer(Exception):
@@ -127,11 +137,19 @@ class _SizesDiffer(Exception):
 
 
 def _collected(
-    pictures: Any, name: str, kind: str, size: int | None, shape: tuple[int, int], max_pixels: int, n_classes: int | None
+    pictures: Any,
+    name: str,
+    kind: str,
+    size: int | None,
+    shape: tuple[int, int],
+    max_pixels: int,
+    n_classes: int | None,
+    wanted: deep.Wanted,
 ) -> Images:
     pixels = torch.empty((len(pictures), *shape, 3), dtype=torch.uint8)
     digests: list[str] = []
     items: list[int] = []
+    numbers: dict[int, deep.Deep] = {}  # by row
     problems = []
     for i in range(len(pictures)):
         image = as_image(pictures[i], name)
@@ -144,13 +162,22 @@ def _collected(
         except (decode.Unreadable, OSError, SyntaxError) as error:  # a PIL image may be a file not read yet
             problems.append(Problem(f"#{i}", str(error)))
             continue
-        whole = decode.fit_inside(image, max(image.size))
-        digests.append(_digest(np.asarray(whole)))
-        pixels[len(items)] = torch.from_numpy(np.array(whole if size is None else decode.fit_square(image, size)))
+        whole = decode.fit_square(image, None)
+        digests.append(_digest(whole.values if isinstance(whole, deep.Deep) else np.asarray(whole)))
+        picture = whole if size is None else decode.fit_square(image, size)
+        if isinstance(picture, deep.Deep):
+            numbers[len(items)] = picture
+        else:
+            pixels[len(items)] = torch.from_numpy(np.array(picture))
         items.append(i)
     if not items:
         raise InputError(f"{name}: none of its {len(pictures)} pictures can be read; the first: {problems[0].reason}")
-    return _images(pixels[: len(items)], digests, name, kind, n_classes, PictureOriginals(pictures, name), items, problems)
+    ranges = [picture.range for picture in numbers.values()]
+    levels = deep.levels(ranges, wanted)
+    for row, picture in numbers.items():
+        pixels[row] = torch.from_numpy(np.array(decode.developed(picture, levels)))
+    images = _images(pixels[: len(items)], digests, name, kind, n_classes, PictureOriginals(pictures, name, levels), items, problems)
+    return replace(images, levels=levels, notes=deep.told(ranges, levels, wanted), doubts=deep.doubts(ranges, levels))
 
 
 def _images(

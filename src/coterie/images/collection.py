@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,10 @@ class Images:
     n_classes: int | None = None  # of a named set, where it is public knowledge
     original: Original | None = None
     max_pixels: int = 100_000_000
+    remarks: list[Problem] = field(default_factory=list)  # what decoders said of pictures that were read nevertheless
+    levels: dict[str, tuple[float, float]] = field(default_factory=dict)  # black and white of deep pictures, by kind of numbers (deep.py)
+    notes: list[str] = field(default_factory=list)  # what a person should know about the whole set
+    doubts: list[str] = field(default_factory=list)  # what about it may spoil a result
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -95,6 +100,9 @@ class Images:
             fingerprint=fingerprint(paths, sizes, digests),
             problems=[],
             skipped={},
+            remarks=[],
+            notes=[],
+            doubts=[],
         )
 
     def to(self, device: torch.device | str) -> "Images":
@@ -122,6 +130,11 @@ class Images:
         for start in range(0, last, size):
             yield self.batch(order[start : start + size])
 
+    @cached_property
+    def _spoken_of(self) -> set[int]:
+        said = {remark.path for remark in self.remarks}
+        return {i for i, path in enumerate(self.paths) if path in said} if said else set()
+
     def thumbnails(self, ids: Sequence[int], size: int) -> list[np.ndarray]:
         """Small pictures, uint8 (h, w, 3), longest side at most `size`, never enlarged: the whole original while it can still be read
         and has not changed, else the square of the store."""
@@ -129,7 +142,7 @@ class Images:
             return list(pool.map(lambda i: np.array(self._thumbnail(int(i), size)), ids))
 
     def _thumbnail(self, i: int, size: int) -> Image.Image:
-        if self.original is not None:
+        if self.original is not None and i not in self._spoken_of:  # libtiff would say it again, to the terminal
             try:
                 return self.original(self.items[i], size, self.digests[i])
             except decode.Unreadable:  # gone or changed since it was stored: the store still has it

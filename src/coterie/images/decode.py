@@ -3,23 +3,26 @@
 import hashlib
 import importlib.util
 import io
+import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-VERSION = 1  # raise it when the same file would give other pixels: stores of older versions are then not used
+from coterie.images import deep, kinds
 
-# What is read as a picture. Not EPS, WMF or PDF, which run other programs; not TGA or PCX, whose headers fit almost any file.
-EXTENSIONS = frozenset("jpg jpeg jpe jfif mpo png apng gif webp bmp dib tif tiff ppm pgm pbm pnm".split())  # noqa: SIM905
-EXTENSIONS |= frozenset("jp2 j2k jpx jpf sgi qoi ico heic heif hif avif".split())  # noqa: SIM905
-FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "SGI", "QOI", "ICO", "DIB"]
+VERSION = 2  # raise it when the same file would give other pixels: stores of older versions are then not used
+DARK = (64, 64, 64)  # under pictures that a white ground would hide: white stands out from it, and so does black
+NEAR_WHITE = 32  # levels below white in every channel: what is nearer cannot be seen on white
+SEEN = 1 / 8  # of a transparent picture must be seen on a white ground, else it is put on the dark one
+_PROBE = 64  # px, the size at which this is looked at, whatever the working size
 
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+Box = tuple[float, float, float, float]
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,6 +33,22 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _pillow = threading.Lock()
+SCALED = "coterie scaled"  # in the info of an image whose values were scaled to 0..65535 when it was decoded
+MOST_SAID = 300  # characters
+
+
+class _Ear(logging.Handler):
+    """Takes what Pillow logs, apart for each thread, so that it reaches the reason and not the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said, self.file = threading.local(), -1
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.lines = [*getattr(self.said, "lines", []), record.getMessage()]
+
+
+_ear = _Ear()
 
 
 class Unreadable(Exception):
@@ -37,13 +56,17 @@ class Unreadable(Exception):
 
 
 @contextmanager
-def strict_pillow(max_pixels: int) -> Iterator[None]:
-    """Set Pillow's switches for strangers' files, and put them back after: our pixel limit, no half-read pictures, no warnings.
+def strict_pillow(max_pixels: int, stderr: int = -1) -> Iterator[None]:
+    """Set Pillow's switches for strangers' files, and put them back after: our pixel limit, no half-read pictures, no warnings, its log to
+    `remarks`; and what C libraries write into the file `stderr`, a descriptor, where this process has such a file for it.
 
     One holder at a time: the switches belong to the process. Pillow refuses above twice MAX_IMAGE_PIXELS.
     """
     with _pillow, warnings.catch_warnings():
-        before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+        before, log = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES), logging.getLogger("PIL")
+        aloud, log.propagate = log.propagate, False
+        log.addHandler(_ear)
+        _ear.file = stderr
         warnings.filterwarnings("ignore", module="PIL")
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         Image.init()
@@ -52,32 +75,45 @@ def strict_pillow(max_pixels: int) -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+            log.removeHandler(_ear)
+            _ear.file = -1
+            log.propagate = aloud
 
 
-def square(data: bytes, size: int, max_pixels: int) -> Image.Image:
-    """The centre square of the picture in `data`, as an RGB image of size x size pixels, upright. Raises Unreadable."""
-    return fit_square(_load(data, size, max_pixels), size)
+def square(data: bytes, size: int, max_pixels: int) -> Image.Image | deep.Deep:
+    """The centre square of the picture in `data`, as an RGB image of size x size pixels, upright; still in its own numbers when it has more
+    than 8 bits (deep.py). Raises Unreadable."""
+    image, lower = _load(data, size, max_pixels)
+    return _fitted(image, lower, (size, size), _centre(image))
 
 
-def thumbnail(data: bytes, size: int, max_pixels: int) -> Image.Image:
-    """The whole picture in `data`, RGB, upright, its longest side at most `size` pixels; never enlarged. Raises Unreadable."""
-    return fit_inside(_load(data, size, max_pixels), size)
+def thumbnail(data: bytes, size: int, max_pixels: int, levels: deep.Levels | None = None) -> Image.Image:
+    """The whole picture in `data`, RGB, upright, its longest side at most `size` pixels; never enlarged. Deep ones by the `levels` of their
+    set, else by their own. Raises Unreadable."""
+    image, lower = _load(data, size, max_pixels)
+    return developed(_fitted(image, lower, _inside(image, size), None), levels)
 
 
-def fit_square(image: Image.Image, size: int) -> Image.Image:
-    """Centre square of a loaded image, resized in one pass to RGB size x size, its EXIF orientation applied."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    small = _workable(image).resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=2.0)
-    return _upright(_on_white(small), image)
+def fit_square(image: Image.Image, size: int | None) -> Image.Image | deep.Deep:
+    """Centre square of a loaded image, resized in one pass to RGB size x size, its EXIF orientation applied; all of it, at its own size,
+    when `size` is None. A deep one is still in its own numbers."""
+    box = None if size is None else _centre(image)
+    return _fitted(image, None, image.size if size is None else (size, size), box)
 
 
-def fit_inside(image: Image.Image, size: int) -> Image.Image:
+def fit_inside(image: Image.Image, size: int, levels: deep.Levels | None = None) -> Image.Image:
     """A whole loaded image, shrunk to RGB with its longest side at most `size`, its EXIF orientation applied; never enlarged."""
-    scale = min(1.0, size / max(image.size))
-    inside = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    return _upright(_on_white(_workable(image).resize(inside, Image.Resampling.BICUBIC, reducing_gap=2.0)), image)
+    return developed(_fitted(image, None, _inside(image, size), None), levels)
+
+
+def developed(picture: Image.Image | deep.Deep, levels: deep.Levels | None = None) -> Image.Image:
+    """RGB: as it is, or a deep picture by the `levels` of its set, else by its own."""
+    if isinstance(picture, Image.Image):
+        return picture
+    if levels is None or picture.range.kind not in levels:
+        levels = deep.levels([picture.range])
+    small = deep.shallow(picture, levels)
+    return _on_ground(small.convert("RGBA"), small.convert("RGBA")) if "A" in small.mode else small.convert("RGB")
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -95,40 +131,86 @@ def reads_heif() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
-def _load(data: bytes, size: int, max_pixels: int) -> Image.Image:
-    """Open, check the size in the header, decode. A JPEG is decoded at the smallest of its scales that is still twice `size`."""
+def remarks() -> str:
+    """What Pillow has said to its log in this thread, and C libraries to their file, since the last call: in one line, each sentence once,
+    cut where it gets long; "" for nothing."""
+    said, _ear.said.lines = getattr(_ear.said, "lines", []), []
+    if _ear.file >= 0 and (length := os.lseek(_ear.file, 0, os.SEEK_CUR)):
+        said += os.pread(_ear.file, min(length, 1 << 16), 0).decode(errors="replace").replace("tempfile.tif: ", "").splitlines()
+        os.ftruncate(_ear.file, 0)
+        os.lseek(_ear.file, 0, os.SEEK_SET)
+    text = "; ".join(dict.fromkeys(" ".join(line.split()) for line in said if line.strip()))
+    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 4]} ..."
+
+
+def _load(data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, Image.Image | None]:
+    """Open, check the size in the header, decode; and of 16-bit colour the lower bytes, too. A JPEG is decoded at the smallest of its
+    scales that is still twice `size`, where it can be: a lossless one cannot."""
     image = _open(data, max_pixels)
     if image.width * image.height > max_pixels:
         raise Unreadable(f"{image.width} x {image.height} pixels, above the limit of {max_pixels / 1e6:g} megapixels (max_pixels)")
+    if image.format == "DDS" and image.width * image.height > 2 * len(data):  # older Pillows make up what is missing, for minutes
+        raise Unreadable("damaged or cut short (fewer bytes than pixels)")
+    lower = _open(data, max_pixels) if deep.is_coloured(image) else None
     try:
-        image.draft(None, (2 * size, 2 * size))
-        image.load()
+        if image.draft(None, (2 * size, 2 * size)) is not None:
+            try:
+                image.load()
+            except Exception:  # see below: only what fails at its full size, too, is broken
+                image = _open(data, max_pixels)
+                image.load()
+        else:
+            image.load()
+        if lower is not None:
+            deep.swap(lower)
+            lower.load()
     except Exception as error:  # hostile bytes make Pillow's plugins raise almost any class; all mean that the file is broken
         raise Unreadable(f"damaged or cut short ({_words(error)})") from error
-    return image
+    return image, lower
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise Unreadable("empty file")
-    heif = data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+    heif = kinds.is_heif(data)
     try:
-        return Image.open(io.BytesIO(data), formats=_formats(heif))
+        image = _identified(data, heif)
     except UnidentifiedImageError:
         if heif:
-            raise Unreadable("a HEIC or AVIF picture; to read it: pip install coterie[heic]") from None
-        raise Unreadable("not a picture, or one in a format that is not read") from None
+            raise Unreadable(_why_no_heif(data)) from None
+        raise Unreadable(kinds.foreign(data)) from None
     except Image.DecompressionBombError as error:
         raise Unreadable(f"above the limit of {max_pixels / 1e6:g} megapixels (max_pixels)") from error
     except Exception as error:  # as in _load
         raise Unreadable(f"damaged ({_words(error)})") from error
+    if image.mode == "I" and image.format == "PPM" and image.tile[0][0] != "raw":  # type: ignore[attr-defined]
+        image.info[SCALED] = True
+    return image
+
+
+def _identified(data: bytes, heif: bool) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=_formats(heif))
+    except UnidentifiedImageError:
+        if weak := kinds.weak_formats(data):
+            return Image.open(io.BytesIO(data), formats=weak)
+        raise
+
+
+def _why_no_heif(data: bytes) -> str:
+    kind, reader = ("AVIF", "AVIF") if data[8:11] == b"avi" else ("HEIC", "HEIF")
+    if reader in _formats(True):
+        return f"{kind}, damaged or of a kind that is not read; if it opens elsewhere, {kinds.PNG}"
+    if kind == "AVIF":
+        return "an AVIF picture; to read it: pip install --upgrade pillow"
+    return "a HEIC picture; to read it: pip install coterie[heic]"
 
 
 @cache
 def _formats(heif: bool) -> list[str]:
     """What this Pillow can open of FORMATS (AVIF came late), and HEIF when the file is one and the extra is there."""
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    formats = [name for name in kinds.FORMATS if name in Image.OPEN]
     if not heif or not reads_heif():
         return formats
     import pillow_heif
@@ -137,44 +219,68 @@ def _formats(heif: bool) -> list[str]:
     return [*formats, "HEIF"]
 
 
+def _centre(image: Image.Image) -> Box:
+    """The largest centred square."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
+
+
+def _inside(image: Image.Image, size: int) -> tuple[int, int]:
+    scale = min(1.0, size / max(image.size))
+    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
+
+
+def _fitted(image: Image.Image, lower: Image.Image | None, size: tuple[int, int], box: Box | None) -> Image.Image | deep.Deep:
+    """The part of a loaded image in `box`, None for all of it, resized to `size` in one pass and turned upright."""
+    fit = partial(_resized, size=size, box=box, original=image)
+    if lower is not None or deep.is_grey(image):
+        if white := _own_white(image):
+            return deep.shallow(deep.whole(image, lower, fit), {"integer": (0.0, white)}).convert("RGB")
+        return deep.whole(image, lower, fit)
+    image = _workable(image)
+    small = fit(image)
+    return _on_ground(small, image) if small.mode == "RGBA" else small.convert("RGB")
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: Box | None, original: Image.Image) -> Image.Image:
+    return _upright(image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=2.0), original)
+
+
 def _workable(image: Image.Image) -> Image.Image:
     """The image in a mode that resizes well: L, RGB, or RGBA when anything in it is transparent."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bit(image)
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    try:
+        if image.has_transparency_data:
+            image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+            return image.convert("RGB") if image.getchannel("A").getextrema()[0] == 255 else image
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+    except ValueError as error:
+        raise Unreadable(f"{image.mode} colours, which are not read; {kinds.PNG}") from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Deep grey -> L: from 0..65535 (0..4095 where the file says 12 bits) to 0..255, rounded.
-
-    32-bit values have no fixed white: the first of 0..1 (floats), 0..255 and 0..65535 that holds them all is taken, else their own range.
-    """
-    values = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    black, white = 0.0, _white_level(image)
-    if not white:
-        low, high = float(values.min()), float(values.max())
-        whites = [white for white in ((1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)) if low >= 0 and high <= white]
-        black, white = (0.0, whites[0]) if whites else (low, high)
-    scaled = (values - black) * (255 / max(white - black, 1e-12))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
-
-
-def _white_level(image: Image.Image) -> float:
-    """The value of white where the format fixes it, else 0.0."""
+def _own_white(image: Image.Image) -> float:
+    """The value of white in a deep grey image whose format fixes it, else 0.0: 12 bits in a TIFF, and PGM, which Pillow has scaled."""
     if image.mode.startswith("I;16"):
         bits = getattr(image, "tag_v2", {}).get(ExifTags.Base.BitsPerSample, (16,))
-        return float((1 << int(bits[0] if isinstance(bits, tuple) else bits)) - 1)
-    return 65535.0 if image.format == "PPM" and image.mode == "I" else 0.0
+        depth = int(bits[0] if isinstance(bits, tuple) else bits)
+        return float((1 << depth) - 1) if depth < 16 else 0.0
+    return 65535.0 if image.info.get(SCALED) else 0.0
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
-        return image if image.mode == "RGB" else image.convert("RGB")
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
-    return white
+def _on_ground(small: Image.Image, whole: Image.Image) -> Image.Image:
+    """RGB: the RGBA image `small` on white, or on dark grey where white would hide the centre square of `whole`, from which it was made."""
+    ground = Image.new("RGB", small.size, "white" if _shows_on_white(whole) else DARK)
+    ground.paste(small, mask=small.getchannel("A"))
+    return ground
+
+
+def _shows_on_white(image: Image.Image) -> bool:
+    """Whether enough of what is opaque in an RGBA image differs from white; also when nothing is opaque."""
+    probe = np.asarray(image.resize((_PROBE, _PROBE), Image.Resampling.BOX, _centre(image), reducing_gap=1.0))
+    opacity = probe[..., 3].astype(np.int64)
+    differs = probe[..., :3].min(axis=-1) <= 255 - NEAR_WHITE
+    return int(opacity[differs].sum()) >= SEEN * int(opacity.sum())
 
 
 def _upright(small: Image.Image, original: Image.Image) -> Image.Image:

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from coterie.errors import InputError
-from coterie.images import decode
+from coterie.images import decode, deep
 from coterie.images.arrays import DEFAULT_SIZE, from_array, from_pictures, load_array
 from coterie.images.collection import Images, Problem, fingerprint
+from coterie.images.deep import Levels, Wanted
 from coterie.images.named import is_named, load_named
 from coterie.images.names import shown
 from coterie.images.sources import Source, open_source, paths_list
@@ -21,7 +22,13 @@ from coterie.images.store import Progress, default_cache, stored
 
 
 def open_images(
-    source: Any, size: int | None = None, cache: str | Path | None = None, max_pixels: int = 100_000_000, progress: Progress | None = None
+    source: Any,
+    size: int | None = None,
+    cache: str | Path | None = None,
+    max_pixels: int = 100_000_000,
+    progress: Progress | None = None,
+    white: float = 0.0,
+    levels: Levels | None = None,
 ) -> Images:
     """Any source of pictures as Images.
 
@@ -29,7 +36,8 @@ def open_images(
     folder of such a name is written ./digits); an array or tensor; a list of paths or pictures, kept in its order; a torch or HF dataset;
     or Images. `size`: side of the working square in pixels; None means 96 for files and the native size for arrays. `cache`: folder of the
     decoded store. A file with more than `max_pixels` is a problem. `progress(stage, done, total)` is called while files are decoded.
-    InputError, with the name, when there is nothing to read or it makes no sense.
+    `white`: the value of white in pictures of more than 8 bits, 0 is black then; 0.0 takes both from the set, `levels` from another one
+    (`Images.levels`). InputError, with the name, when there is nothing to read or it makes no sense.
     """
     if isinstance(source, Images):
         if size is not None and source.size != (size, size):
@@ -40,35 +48,35 @@ def open_images(
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return from_array(source, "array", "array", size)
     if isinstance(source, (str, os.PathLike)):
-        return _from_name(os.fspath(source), size, _folder(cache), max_pixels, progress)
+        return _from_name(os.fspath(source), size, _folder(cache), max_pixels, progress, Wanted(white, levels))
     if isinstance(source, (list, tuple)) and source and all(isinstance(one, (str, os.PathLike)) for one in source):
-        return _from_files(paths_list(source, "list"), size, _folder(cache), max_pixels, progress)
+        return _from_files(paths_list(source, "list"), size, _folder(cache), max_pixels, progress, Wanted(white, levels))
     if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, dict):
         kind = "array" if isinstance(source, Sequence) else "dataset"
-        return from_pictures(source, type(source).__name__, kind, size, max_pixels)
+        return from_pictures(source, type(source).__name__, kind, size, max_pixels, wanted=Wanted(white, levels))
     raise InputError(f"{type(source).__name__} is not a source of pictures; give a path, an array, a list or a dataset")
 
 
-def _from_name(name: str, size: int | None, cache: Path, max_pixels: int, progress: Progress | None) -> Images:
+def _from_name(name: str, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted) -> Images:
     if is_named(name):
         known = load_named(name)
         if isinstance(known.pictures, np.ndarray):
             return from_array(known.pictures, name, "named", size, known.n_classes)
-        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes)
+        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
     path = Path(name).expanduser()
     if path.suffix.lower() in (".npy", ".npz") and path.is_file():
         return from_array(load_array(path, shown(name)), shown(name), "array", size)
-    return _from_files(open_source(path, shown(name)), size, cache, max_pixels, progress)
+    return _from_files(open_source(path, shown(name)), size, cache, max_pixels, progress, wanted)
 
 
-def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, progress: Progress | None) -> Images:
-    store = stored(source, size or DEFAULT_SIZE, max_pixels, cache, progress)
+def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted) -> Images:
+    store = stored(source, size or DEFAULT_SIZE, max_pixels, cache, progress, wanted)
     paths = [item.path for item in source.items]
     good = [i for i, read in enumerate(store.reads) if not read.reason]
     problems = [Problem(paths[i], read.reason) for i, read in enumerate(store.reads) if read.reason]
     if not good:
-        first = f"; the first, {problems[0].path}: {problems[0].reason}" if problems else ""
-        raise InputError(f"{source.name}: none of its {len(paths)} pictures can be read{first}")
+        raise InputError(f"{source.name}: none of its {len(paths)} pictures can be read; {_why(problems)}")
+    ranges = [read.range for read in store.reads if read.range is not None]
     return Images(
         pixels=store.pixels,
         paths=[paths[i] for i in good],
@@ -80,8 +88,12 @@ def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, 
         fingerprint=fingerprint(paths, [read.size for read in store.reads], [read.digest for read in store.reads]),
         problems=problems,
         skipped=source.skipped,
-        original=FileOriginals(source, max_pixels),
+        original=FileOriginals(source, max_pixels, store.levels),
         max_pixels=max_pixels,
+        remarks=[Problem(path, read.said) for path, read in zip(paths, store.reads) if read.said],
+        levels=store.levels,
+        notes=deep.told(ranges, store.levels, wanted),
+        doubts=deep.doubts(ranges, store.levels),
     )
 
 
@@ -91,12 +103,23 @@ class FileOriginals:
 
     source: Source
     max_pixels: int
+    levels: Levels
 
     def __call__(self, item: int, size: int, expected: str) -> Image.Image:
         data = self.source.read(item, decode.most_bytes(self.max_pixels))
         if decode.digest(data) != expected:
             raise decode.Unreadable("changed since it was decoded")
-        return decode.thumbnail(data, size, self.max_pixels)
+        return decode.thumbnail(data, size, self.max_pixels, self.levels)
+
+
+def _why(problems: list[Problem]) -> str:
+    """The reasons, the most frequent first, each with the first file it holds for."""
+    files: dict[str, list[str]] = {}
+    for path, reason in problems:
+        files.setdefault(reason, []).append(path)
+    most = sorted(files.items(), key=lambda one: -len(one[1]))[:3]
+    told = [f"{paths[0]}: {reason}" + (f" ({len(paths)} such files)" if len(paths) > 1 else "") for reason, paths in most]
+    return "; ".join(told) + (f"; and {len(files) - 3} other reasons" if len(files) > 3 else "")
 
 
 def _folder(cache: str | Path | None) -> Path:

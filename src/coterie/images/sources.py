@@ -1,6 +1,7 @@
 """What a SOURCE of picture files is: a folder, a .zip, a .txt list or a .parquet -> items whose bytes can be read one by one."""
 
 import bisect
+import itertools
 import os
 import stat
 import threading
@@ -13,11 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from coterie.errors import InputError
-from coterie.images.decode import EXTENSIONS, Unreadable
+from coterie.images import kinds
+from coterie.images.decode import Unreadable
 from coterie.images.names import shown
-
-VIDEO = frozenset(["mp4", "mov", "avi", "mkv", "webm", "m4v", "wmv", "mpg", "mpeg", "3gp", "mts", "m2ts", "flv", "ogv"])
-RAW = frozenset(["dng", "cr2", "cr3", "crw", "nef", "nrw", "arw", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "iiq", "raw"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +61,18 @@ class Source:
 
 def open_source(path: Path, name: str) -> Source:
     """The source of picture files at `path`, called `name` in messages. InputError when it is none, or holds no picture."""
-    kinds = {".zip": archive, ".txt": listed, ".parquet": table}
+    openers = {".zip": archive, ".txt": listed, ".parquet": table}
     if path.is_dir():
         source = folder(path, name)
     elif not path.exists():
         raise InputError(f"{name} does not exist; name a folder, a .zip, a .txt list, .npy, .npz or .parquet file, or a set such as digits")
-    elif path.suffix.lower() not in kinds:
+    elif path.suffix.lower() not in openers:
         raise InputError(f"{name} is not a source of pictures; name a folder, a .zip, a .txt list, or a .npy, .npz or .parquet file")
     else:
-        source = kinds[path.suffix.lower()](path, name)
+        source = openers[path.suffix.lower()](path, name)
     if not source.items:
-        left = "".join(f"; {count} {kind} files were skipped" for kind, count in source.skipped.items())
-        raise InputError(f"{name} holds no pictures{left}; name a source with pictures in it")
+        left = "".join(f"; {count} {kind} files were skipped ({kinds.WAY_OUT[kind]})" for kind, count in source.skipped.items())
+        raise InputError(f"{name} holds no pictures{_others(path)}{left}; name a source with pictures in it")
     return source
 
 
@@ -89,7 +88,7 @@ def paths_list(paths: Iterable[str | os.PathLike[str]], name: str, beside: Path 
     """The named files, in the order given; a path is taken from the current folder, else from the folder `beside`."""
     items, files, skipped = [], [], Counter[str]()
     for path in (os.fspath(one) for one in paths):
-        kind = _kind(path)
+        kind = kinds.by_name(path)
         if kind in ("video", "raw"):
             skipped[kind] += 1
             continue
@@ -115,8 +114,10 @@ def archive(path: Path, name: str) -> Source:
             members = {info.filename: info for info in opened.infolist() if not info.is_dir()}  # of two with one name, the later
     except zipfile.BadZipFile as error:
         raise InputError(f"{name} is not a whole zip file ({error}); make it again or name its folder") from error
-    skipped = Counter(kind for kind in map(_kind, members) if kind in ("video", "raw"))
-    names = sorted((member for member in members if _kind(member) == "picture"), key=shown)
+    named = {member: kinds.by_name(member) for member in members}
+    skipped = Counter(kind for kind in named.values() if kind in ("video", "raw"))
+    inside = _told_in_zip(path, [members[member] for member, kind in named.items() if kind == "unknown"])
+    names = sorted([*inside, *(member for member, kind in named.items() if kind == "picture")], key=shown)
     items = [Item(shown(n), members[n].file_size, str(members[n].CRC)) for n in names]
     return Source(name, "zip", items, Archive(path.absolute(), names), skipped=dict(skipped))
 
@@ -231,14 +232,14 @@ def _walk(root: str) -> tuple[list[tuple[Item, str]], Counter[str]]:
             continue
         for entry in entries:
             path = f"{below}/{entry.name}" if below else entry.name
-            kind = _kind(entry.name)
+            kind = kinds.by_name(entry.name)
             if entry.name.startswith("."):
                 continue
             if os.path.isdir(entry.path):
                 (linked if entry.is_symlink() else real).append(path)
-            elif kind == "picture":
+            elif kind == "picture" or (kind == "unknown" and kinds.by_content(entry.path)):
                 found.append((_file_item(path, entry.path), entry.path))
-            elif kind:
+            elif kind in ("video", "raw"):
                 skipped[kind] += 1
     return found, skipped
 
@@ -253,13 +254,25 @@ def _file_item(path: str, file: str) -> Item:
     return Item(shown(path), info.st_size, f"{info.st_mtime_ns} {info.st_mode}")  # the mode: a file made readable is read again
 
 
-def _kind(path: str) -> str:
-    """picture, video, raw or "" (ignored), by the name alone."""
-    parts = [part for part in path.split("/") if part not in (".", "..")]
-    suffix = parts[-1].rpartition(".")[2].lower() if parts else ""
-    if any(part.startswith(".") for part in parts):
-        return ""
-    return "picture" if suffix in EXTENSIONS else "video" if suffix in VIDEO else "raw" if suffix in RAW else ""
+def _told_in_zip(path: Path, members: list[zipfile.ZipInfo]) -> list[str]:
+    """The names of those members that begin as pictures do; one that cannot be read is none."""
+    found = []
+    with zipfile.ZipFile(path) as opened:
+        for member in members:
+            try:
+                with opened.open(member) as file:
+                    found += [member.filename] * kinds.told_by(file.read(kinds.HEAD))
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError):
+                continue
+    return found
+
+
+def _others(path: Path) -> str:
+    """What a folder without pictures does hold, by ending, for a message."""
+    names = (name for _, _, files in os.walk(path) for name in files)
+    endings = Counter(os.path.splitext(name)[1].lower() or "without ending" for name in itertools.islice(names, 10_000))
+    most = ", ".join(f"{count} {shown(ending)}" for ending, count in endings.most_common(3))
+    return f" (its files: {most})" if most else ""
 
 
 def _image_column(schema: Any, name: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 A store is the folder `<key>`: `pixels.u8` (rows of size x size x 3), `journal.jsonl` (one line per finished chunk of items, in order) and
 `about.json`. While it is built the folder is called `<key>.part` and locked; the journal then says where to continue.
+The files of a picture with more than 8 bits stay numbers, in `numbers.f32`, until all have been seen (development.py).
 N images, S working size.
 """
 
@@ -19,7 +20,6 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,8 +28,9 @@ import PIL
 import torch
 
 from coterie.errors import InputError
-from coterie.images import decode, workers
+from coterie.images import decode, deep, development, reading, workers
 from coterie.images.sources import Source
+from coterie.images.workers import Read, read_of
 from coterie.run import machine
 
 Progress = Callable[[str, int, int], None]
@@ -37,20 +38,14 @@ _ENTRY = re.compile(r"[0-9a-f]{32}(\.part)?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class Read(NamedTuple):
-    """What reading one item gave; `reason` is "" when its picture has a row in the store."""
-
-    digest: str  # of the file's bytes; "" when they could not be had
-    size: int
-    reason: str
-
-
 @dataclass(frozen=True)
 class Stored:
-    """A complete store: `reads` in the order of the source's items, `pixels` uint8 (N, S, S, 3) for those without a reason."""
+    """A complete store: `reads` in the order of the source's items, `pixels` uint8 (N, S, S, 3) for those without a reason; `levels` of its
+    deep pictures."""
 
     reads: list[Read]
     pixels: torch.Tensor
+    levels: dict[str, tuple[float, float]]
 
 
 class CacheEntry(NamedTuple):
@@ -66,12 +61,15 @@ def default_cache() -> Path:
     return Path(chosen).expanduser() if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "coterie"
 
 
-def stored(source: Source, size: int, max_pixels: int, cache: Path, progress: Progress | None = None) -> Stored:
-    """The decoded pictures of `source` at size x size, from the cache when they are there. A second process waits for the first.
+def stored(
+    source: Source, size: int, max_pixels: int, cache: Path, progress: Progress | None = None, wanted: deep.Wanted = deep.NOTHING
+) -> Stored:
+    """The decoded pictures of `source` at size x size, from the cache when they are there. A second process waits for the first. Deep
+    pictures by the levels that are `wanted`, else by those of the set (deep.py).
 
     InputError when the disk is full or the cache cannot be written; what was decoded by then is kept.
     """
-    key = _key(source, size, max_pixels)
+    key = _key(source, size, max_pixels, wanted)
     final, part, count = cache / key, cache / f"{key}.part", len(source.items)
     while (complete := _complete(final, size, count)) is None:
         with _disk_named(cache, count * size * size * 3):
@@ -79,12 +77,13 @@ def stored(source: Source, size: int, max_pixels: int, cache: Path, progress: Pr
             with _locked(part) as mine:
                 if mine and not final.exists():
                     _build(source, size, max_pixels, part, progress)
-                    os.rename(part, final)
+                    development.finish(part, final, size, wanted)
                     _sync(cache)
                 elif mine and _complete(final, size, count) is None:  # finished once, damaged since
                     shutil.rmtree(final)
     reads, rows = complete
-    return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)))
+    levels = deep.levels((read.range for read in reads if read.range is not None), wanted)
+    return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)), levels)
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
@@ -121,10 +120,10 @@ def load_pixels(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.frombuffer(mapped, dtype=torch.uint8, count=count).view(shape)
 
 
-def _key(source: Source, size: int, max_pixels: int) -> str:
+def _key(source: Source, size: int, max_pixels: int, wanted: deep.Wanted) -> str:
     made_by = [decode.VERSION, PIL.__version__, decode.reads_heif()]
     items = [(item.path, item.size, item.stamp, item.fault) for item in source.items]
-    told = json.dumps([source.kind, source.place, items, size, max_pixels, made_by])
+    told = json.dumps([source.kind, source.place, items, size, max_pixels, made_by, wanted])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
@@ -132,74 +131,61 @@ def _build(source: Source, size: int, max_pixels: int, part: Path, progress: Pro
     """Decode what the journal does not have yet, append it in the order of the items, and put all of it on the disk."""
     row = size * size * 3
     _write_json(part / "about.json", {"source": source.name, "kind": source.kind, "size": size, "items": len(source.items)})
-    with open(part / "pixels.u8", "ab+") as pixels, open(part / "journal.jsonl", "ab+") as journal:
-        done, rows = _trusted(pixels, journal, row)
+    names = ("pixels.u8", development.NUMBERS, "journal.jsonl")
+    with ExitStack() as stack:
+        pixels, numbers, journal = (stack.enter_context(open(part / name, "ab+")) for name in names)
+        done = _trusted(pixels, numbers, journal, row)
         _room(part, (len(source.items) - done) * row)
         with closing(_decoded(source, done, size, max_pixels)) as chunks:
-            for block, line in chunks:
-                pixels.write(block)
-                pixels.flush()  # before the journal: a line is only ever written after its pixels
+            for chunk in chunks:
+                for file, data in ((pixels, chunk.block), (numbers, chunk.numbers)):
+                    file.write(data)
+                    file.flush()  # before the journal: a line is only ever written after its pixels
+                line = {"rows": chunk.rows, "crc": chunk.crc, "numbers": len(chunk.numbers), "reads": chunk.reads}
                 journal.write(json.dumps(line).encode() + b"\n")
                 journal.flush()
-                done += len(line["reads"])
+                done += len(chunk.reads)
                 if progress is not None:
                     progress("decode", done, len(source.items))
-        for file in (pixels, journal):
+        for file in (pixels, numbers, journal):
             os.fsync(file.fileno())
     _sync(part)
 
 
-def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[tuple[bytes, dict[str, Any]], None, None]:
-    """Chunks of items from `first` on, decoded in parallel, in order: the pixels of the readable ones and their journal line."""
+def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[workers.Chunk, None, None]:
+    """Chunks of items from `first` on, decoded in parallel, in order."""
     cores, total = machine.cores(), len(source.items)
     step = max(1, min(64, (4 << 20) // (size * size * 3), (total - first) // (8 * cores)))
-    most = decode.most_bytes(max_pixels)
-    work: Callable[[list[workers.Got]], workers.Chunk]
+    most, budget = decode.most_bytes(max_pixels), reading.Budget(cores * reading.PER_CORE)
     with ExitStack() as stack:
-        if total - first < workers.MANY:
-            stack.enter_context(decode.strict_pillow(max_pixels))
-            work = partial(workers.decoded, size=size, max_pixels=max_pixels)
-        else:
-            work = stack.enter_context(workers.Processes(cores, size, max_pixels))
+        work: workers.Threads | workers.Processes
+        work = workers.Threads(cores, size, max_pixels) if total - first < workers.MANY else workers.Processes(cores, size, max_pixels)
+        stack.enter_context(work)
         pool = ThreadPoolExecutor(2 * cores, thread_name_prefix="decode")  # half of them read files while the others decode or wait
         stack.callback(pool.shutdown, cancel_futures=True)
-
-        def chunk(start: int) -> workers.Chunk:
-            return work([_got(source, i, most) for i in range(start, min(start + step, total))])
-
         waiting: deque[Future[workers.Chunk]] = deque()
         for start in range(first, total, step):
-            waiting.append(pool.submit(chunk, start))
+            waiting.append(pool.submit(reading.decoded, source, start, min(start + step, total), most, budget, work))
             if len(waiting) > 4 * cores:  # bounds the memory of finished chunks
-                yield _with_line(waiting.popleft().result())
+                yield waiting.popleft().result()
         while waiting:
-            yield _with_line(waiting.popleft().result())
+            yield waiting.popleft().result()
 
 
-def _got(source: Source, i: int, most: int) -> workers.Got:
-    try:
-        return source.read(i, most)
-    except decode.Unreadable as problem:
-        return str(problem)
-
-
-def _with_line(chunk: workers.Chunk) -> tuple[bytes, dict[str, Any]]:
-    return chunk.block, {"rows": chunk.rows, "crc": chunk.crc, "reads": chunk.reads}
-
-
-def _trusted(pixels: Any, journal: Any, row: int) -> tuple[int, int]:
-    """How many items and rows of an earlier, interrupted build are whole; both files are cut to them. Checked by checksum."""
-    pixels.seek(0)
-    journal.seek(0)
-    items = rows = end = 0
+def _trusted(pixels: Any, numbers: Any, journal: Any, row: int) -> int:
+    """How many items of an earlier, interrupted build are whole; the files are cut to them. Checked by checksum."""
+    for file in (pixels, numbers, journal):
+        file.seek(0)
+    items = rows = values = end = 0
     for text in journal:
         line = _parsed(text)
-        if line is None or zlib.crc32(pixels.read(line["rows"] * row)) != line["crc"]:
+        if line is None or zlib.crc32(numbers.read(line["numbers"]), zlib.crc32(pixels.read(line["rows"] * row))) != line["crc"]:
             break
-        items, rows, end = items + len(line["reads"]), rows + line["rows"], end + len(text)
+        items, rows, values, end = items + len(line["reads"]), rows + line["rows"], values + line["numbers"], end + len(text)
     pixels.truncate(rows * row)
+    numbers.truncate(values)
     journal.truncate(end)
-    return items, rows
+    return items
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
@@ -216,7 +202,7 @@ def _complete(final: Path, size: int, count: int) -> tuple[list[Read], int] | No
         return None
     lines = [_parsed(text) for text in (final / "journal.jsonl").read_bytes().splitlines(keepends=True)]
     whole = [line for line in lines if line is not None]
-    reads, rows = [Read(*read) for line in whole for read in line["reads"]], sum(line["rows"] for line in whole)
+    reads, rows = [read_of(told) for line in whole for told in line["reads"]], sum(line["rows"] for line in whole)
     right = len(reads) == count and (final / "pixels.u8").stat().st_size == rows * size * size * 3
     return (reads, rows) if right else None
 

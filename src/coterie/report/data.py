@@ -109,7 +109,8 @@ def read(run: Path) -> ReportData:
     """Read a finished run; a missing 2-D map is computed (up to half a minute) and kept. InputError names a missing or damaged file."""
     config = read_config(run)
     environment = read_json(run / "environment.json", health=list, stages=dict)
-    problems = [(row.get("path") or "", row.get("reason") or "") for row in read_rows(run / "problems.csv")]
+    told = [(row.get("path") or "", row.get("reason") or "") for row in read_rows(run / "problems.csv")]
+    problems = [(path, reason) for path, reason in told if not reason.startswith("read, but")]
     history = read_history(run)
     measured = run / "metrics.json"
     assigned, p_NK = _assigned(run)

@@ -29,6 +29,7 @@ class PretextConfig:
     n_clusters: int = 10
     image_size: int = 32  # px, the working size of the decoded store
     max_pixels: int = 100_000_000  # a picture with more is set aside as a problem
+    white: float = 0.0  # value of white in pictures of more than 8 bits (12-bit values in 16 bits, floats); 0: found from the set
     encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
     weights: str = ""  # a local safetensors file to start from, or the folder of a run
     pretrained: bool = False  # start from the weights timm publishes

@@ -1,0 +1,57 @@
+"""The last step of a store: its deep pictures, kept as numbers until now, become pixels, all by the same black and white (deep.py).
+
+A store whose pictures are all of 8 bits is only renamed. Otherwise the pixels and the journal are written anew in a folder inside, which
+takes the store's name when it is whole: a process killed meanwhile finds the numbers again. S working size.
+"""
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from coterie.images import decode, deep, workers
+
+NUMBERS = "numbers.f32"
+
+
+def finish(part: Path, final: Path, size: int, wanted: deep.Wanted) -> None:
+    """Make the decoded store `part` the complete store `final`."""
+    if not (part / NUMBERS).stat().st_size:
+        (part / NUMBERS).unlink()
+        os.rename(part, final)
+        return
+    whole = part / "whole"
+    shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed here
+    whole.mkdir()
+    shutil.copyfile(part / "about.json", whole / "about.json")
+    lines = [json.loads(text) for text in (part / "journal.jsonl").read_bytes().splitlines()]
+    reads = [[workers.read_of(told) for told in line["reads"]] for line in lines]
+    levels = deep.levels((read.range for some in reads for read in some if read.range is not None), wanted)
+    with (
+        open(part / "pixels.u8", "rb") as pixels,
+        open(part / NUMBERS, "rb") as numbers,
+        open(whole / "pixels.u8", "wb") as done,
+        open(whole / "journal.jsonl", "wb") as journal,
+    ):
+        for line, some in zip(lines, reads):
+            block = b"".join(_row(pixels.read(size * size * 3), read, numbers, size, levels) for read in some if not read.reason)
+            done.write(block)
+            kept = {"rows": line["rows"], "crc": zlib.crc32(block), "numbers": 0, "reads": line["reads"]}
+            journal.write(json.dumps(kept).encode() + b"\n")
+        for file in (done, journal):
+            file.flush()
+            os.fsync(file.fileno())
+    os.rename(whole, final)
+    shutil.rmtree(part)
+
+
+def _row(row: bytes, read: workers.Read, numbers: IO[bytes], size: int, levels: deep.Levels) -> bytes:
+    if read.range is None:
+        return row
+    shape = size, size, read.range.channels
+    values = np.frombuffer(numbers.read(4 * int(np.prod(shape))), np.float32).reshape(shape)
+    return decode.developed(deep.Deep(values, read.range), levels).tobytes()

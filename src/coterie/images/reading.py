@@ -1,0 +1,75 @@
+"""Whole files in memory: a bounded number of bytes of them, however many there are and however large they are."""
+
+import threading
+
+from coterie.images import decode, workers
+from coterie.images.sources import Source
+
+PER_CORE = 32 << 20  # bytes of files that wait or are decoded, for each core; a process has one more file in its hands
+PIECE = 8 << 20  # bytes of files that are decoded in one go
+
+
+class Budget:
+    """Bytes that several threads may hold between them: `limit`, or one file of any size."""
+
+    def __init__(self, limit: int):
+        self._limit, self._held = limit, 0
+        self._changed = threading.Condition()
+
+    def take(self, count: int, wait: bool) -> bool:
+        """Whether there was room for `count` more. With `wait`, until there is; the thread must then hold nothing itself."""
+        with self._changed:
+            while self._held and self._held + count > self._limit:
+                if not wait:
+                    return False
+                self._changed.wait()
+            self._held += count
+            return True
+
+    def give(self, count: int) -> None:
+        with self._changed:
+            self._held -= count
+            self._changed.notify_all()
+
+
+def decoded(source: Source, first: int, last: int, most: int, budget: Budget, work: workers.Work) -> workers.Chunk:
+    """Items `first` to `last` - 1 read, and decoded by `work` in pieces that fit the budget. A file above `most` bytes is not read."""
+    chunks: list[workers.Chunk] = []
+    piece: list[workers.Got] = []
+    held = 0
+
+    def decode_piece() -> None:
+        nonlocal piece, held
+        chunks.append(work(piece))
+        piece, given, held = [], held, 0
+        budget.give(given)
+
+    def make_room(count: int) -> None:
+        nonlocal held
+        if held and (held + count > PIECE or not budget.take(count, wait=False)):
+            decode_piece()
+        if not held:
+            budget.take(count, wait=True)
+        held += count
+
+    try:
+        for i in range(first, last):
+            size = source.items[i].size
+            make_room(size if 0 <= size <= most else 0)
+            got = _got(source, i, most)
+            if size < 0:  # a row of a table: only reading tells
+                make_room(len(got))
+            piece.append(got)
+            del got
+        if piece:
+            decode_piece()
+    finally:
+        budget.give(held)
+    return workers.joined(chunks)
+
+
+def _got(source: Source, i: int, most: int) -> workers.Got:
+    try:
+        return source.read(i, most)
+    except decode.Unreadable as problem:
+        return str(problem)
