@@ -1,5 +1,13 @@
 import numpy as np
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Pictures this small gain nothing from a second thread, and where the cores are busy threads wait for each other; what wants more
+    says so."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

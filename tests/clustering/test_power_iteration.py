@@ -77,7 +77,7 @@ def test_order_place_and_turn_of_the_rows_do_not_matter():
 
 
 def test_in_tiles_as_in_one(monkeypatch):
-    x = drawn(50).float()
+    x = drawn(50)
     want = power_iteration_clustering(x, sigma=0.5)
     monkeypatch.setattr(power_iteration, "TILE", 350)
     assert torch.equal(power_iteration_clustering(x, sigma=0.5), want)

@@ -12,7 +12,7 @@ from coterie.evaluate.knn import weighted_knn
 def data(n: int, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(4, (n,), generator=generator)
-    return torch.eye(4, 8)[labels] + 0.6 * torch.randn(n, 8, generator=generator), labels
+    return torch.eye(4, 8, dtype=torch.float64)[labels] + 0.6 * torch.randn(n, 8, generator=generator, dtype=torch.float64), labels
 
 
 def naive(train, labels, test, k, temperature):

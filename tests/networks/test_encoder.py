@@ -19,6 +19,8 @@ from coterie.networks.model import Model
 from coterie.run import Run
 from coterie.run.devices import Devices
 
+TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+ROUNDED = {"rtol": 1e-6, "atol": 1e-7}  # what float64 networks say, as `features` gives it: in float32
 PIXELS = np.random.default_rng(0).integers(0, 256, (23, 16, 16, 3), dtype=np.uint8)
 
 
@@ -83,12 +85,12 @@ def test_a_timm_model_is_built_headless():
 
 
 def test_sobel_stands_before_the_network_and_behind_the_colours():
-    net, x = build(EncoderSpec("small-sobel", 16)).eval(), torch.rand(3, 3, 16, 16)
+    net, x = build(EncoderSpec("small-sobel", 16)).eval().double(), torch.rand(3, 3, 16, 16, dtype=torch.float64)
     net.standardise(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 1.0, 2.0]))
     edges = Sobel()((x - net.mean.view(3, 1, 1)) / net.deviation.view(3, 1, 1))
     with torch.no_grad():
-        torch.testing.assert_close(net(x), net.backbone(edges))
-        torch.testing.assert_close(net.maps(x).mean((2, 3)), net(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(net(x), net.backbone(edges), **TIGHT)
+        torch.testing.assert_close(net.maps(x).mean((2, 3)), net(x), **TIGHT)
     assert not any(key.startswith("front") for key in net.state_dict()), "files of other encoders stay as they are"
 
 
@@ -139,7 +141,7 @@ def test_colour_statistics_of_many_come_from_an_even_spread(monkeypatch):
 @pytest.mark.parametrize("name", ["small", "pixels"])
 def test_features_in_batches_are_features_one_by_one(run, name):
     images = open_images(PIXELS)
-    net = run.new("net", build, EncoderSpec(name, 16)).train()
+    net = run.new("net", build, EncoderSpec(name, 16)).train().double()
     whole = features(net, images, run, batch_size=5)
     assert net.training, "the mode is given back"
     assert whole.dtype == torch.float32 and len(whole) == 23 and not whole.is_inference()
@@ -147,15 +149,15 @@ def test_features_in_batches_are_features_one_by_one(run, name):
     with torch.no_grad():
         for i in (0, 7, 22):
             one = net(torch.from_numpy(PIXELS[i : i + 1]).permute(0, 3, 1, 2) / 255)
-            torch.testing.assert_close(whole[i : i + 1], one, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(features(net, images, run, batch_size=23), whole, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(whole[i : i + 1].double(), one, **ROUNDED)
+    torch.testing.assert_close(features(net, images, run, batch_size=23), whole, **ROUNDED)
 
 
 def test_row_i_is_image_i(run):
     images = open_images(PIXELS)
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0))
-    net = run.new("net", build, EncoderSpec("small", 16))
-    torch.testing.assert_close(features(net, images[order], run), features(net, images, run)[order], rtol=1e-4, atol=1e-5)
+    net = run.new("net", build, EncoderSpec("small", 16)).double()
+    torch.testing.assert_close(features(net, images[order], run), features(net, images, run)[order], **ROUNDED)
 
 
 def test_features_leave_the_batch_norm_alone(run):
@@ -241,17 +243,17 @@ def test_own_encoders_need_no_timm(monkeypatch):
 
 def test_residual_blocks_equal_their_formula():
     """One basic block by hand: relu(bn(conv(relu(bn(conv(x))))) + short(x))."""
-    net = CifarResNet(18).eval()
+    net = CifarResNet(18).eval().double()
     block = net.blocks[2]
-    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     convs = [part for part in block.body if isinstance(part, nn.Conv2d)]
     norms = [part for part in block.body if isinstance(part, nn.BatchNorm2d)]
     with torch.no_grad():
         y = torch.relu(norms[0](torch.nn.functional.conv2d(x, convs[0].weight, stride=2, padding=1)))
         y = norms[1](torch.nn.functional.conv2d(y, convs[1].weight, padding=1))
         want = torch.relu(y + block.short(x))
-        torch.testing.assert_close(block(x), want)
-    assert net.maps(torch.rand(1, 3, 32, 32)).shape == (1, 512, 4, 4)
+        torch.testing.assert_close(block(x), want, **TIGHT)
+    assert net.maps(torch.rand(1, 3, 32, 32, dtype=torch.float64)).shape == (1, 512, 4, 4)
 
 
 def test_weights_of_a_run(run, tmp_path):

@@ -8,14 +8,14 @@ from coterie.networks.teacher import follow, teacher_of
 
 def student():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
 
 
 def test_a_teacher_starts_equal_and_stays_behind():
     network = student()
     teacher = teacher_of(network)
     start = {name: value.clone() for name, value in teacher.state_dict().items()}
-    network(torch.randn(8, 3))  # moves the running statistics of the student alone
+    network(torch.randn(8, 3, dtype=torch.float64))  # moves the running statistics of the student alone
     with torch.no_grad():
         network[0].weight.add_(1)
     assert all(torch.equal(value, start[name]) for name, value in teacher.state_dict().items())
@@ -23,8 +23,8 @@ def test_a_teacher_starts_equal_and_stays_behind():
     follow(teacher, network, decay=0.75)
     for name, value in teacher.state_dict().items():
         now = network.state_dict()[name]
-        wanted = 0.75 * start[name].double() + 0.25 * now.double() if value.dtype.is_floating_point else now.double()
-        torch.testing.assert_close(value.double(), wanted, atol=1e-6, rtol=0)
+        wanted = 0.75 * start[name] + 0.25 * now if value.dtype.is_floating_point else now
+        torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_decay_one_never_moves_and_zero_copies():

@@ -7,6 +7,7 @@ from torch import nn
 from coterie.images import open_images
 from coterie.networks.views import Seen
 from coterie.run import Run
+from coterie.run.devices import Devices
 
 
 class Means(nn.Module):
@@ -34,7 +35,7 @@ def seen_of(draws: int = 2) -> tuple[Seen, Means, torch.Tensor]:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
     encoder = Means()
     return (
-        Seen(encoder, open_images(pixels), (clean, brighter), Run(), draws),
+        Seen(encoder, open_images(pixels), (clean, brighter), Run(devices=Devices("cpu", "fp32", 1)), draws),
         encoder,
         torch.from_numpy(pixels).float().div(255).mean((1, 2)),
     )

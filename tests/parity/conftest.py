@@ -3,12 +3,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"  # lies beside the repository, is no part of it
 
 
 def absent(what: str) -> None:
     pytest.skip(f"NOT CHECKED against the reference implementations: {what} is not in ../shared/golden beside the repository")
+
+
+def double(array, **options) -> torch.Tensor:
+    """What the reference implementations were given, in float64: what comes out here does not hang on this CPU's float32 kernels. Bounds
+    are those of their own float32."""
+    return torch.tensor(array, dtype=torch.float64, **options)
 
 
 @pytest.fixture

@@ -9,14 +9,16 @@ from coterie.clustering.neighbours import nearest
 from coterie.evaluate import metrics
 from coterie.evaluate.knn import weighted_knn
 
+from .conftest import double
+
 
 def test_scan_memory_bank(golden):
     z = golden("scan_memory_bank")
-    features, queries, targets = (torch.tensor(z[name]) for name in ("features", "queries", "targets"))
+    features, queries, targets = double(z["features"]), double(z["queries"]), torch.tensor(z["targets"])
     for k in (1, 5, 20, 50):
         index, similarity = nearest(features, k)
         want = torch.tensor(z[f"nn_idx_{k}"])[:, 1:]
-        cosine = (features.double() @ features.double().T).gather(1, want).float()
+        cosine = (features @ features.T).gather(1, want).float()
         torch.testing.assert_close(similarity, cosine, rtol=0, atol=1e-5)
         differ = index != want  # only where two are equally similar
         assert differ.float().mean() < 1e-3
@@ -76,7 +78,7 @@ def test_dc_preprocess(golden):
 
 def test_dc_kmeans(golden):
     z = golden("dc_kmeans")
-    x, k = torch.tensor(z["a_x"]), int(z["a_k"])
+    x, k = double(z["a_x"]), int(z["a_k"])
     inertias = [kmeans(x, k, torch.Generator().manual_seed(seed)).inertia for seed in range(10)]
     assert np.median(inertias) <= 1.05 * float(z["a_final_obj"])
     reference = torch.tensor(z["a_I"]).long()

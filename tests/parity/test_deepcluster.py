@@ -13,10 +13,12 @@ from coterie.networks.backbones.sobel import Sobel
 from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Classifier
 
+from .conftest import double
+
 
 def test_dc_pic(golden):
     z = golden("dc_pic")
-    got = power_iteration_clustering(torch.tensor(z["x"]), int(z["nnn"]), float(z["sigma"]), float(z["alpha"])).numpy()
+    got = power_iteration_clustering(double(z["x"]), int(z["nnn"]), float(z["sigma"]), float(z["alpha"])).numpy()
     want = z["clust_after_singletons"].ravel()
     assert metrics.ari(want, got) == 1.0, "the same partition"
 
@@ -36,7 +38,7 @@ def test_dc_sampler(golden, case):
 
 def test_dc_sobel(golden):
     z = golden("dc_sobel")
-    torch.testing.assert_close(Sobel()(torch.tensor(z["x"])), torch.tensor(z["out"]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(Sobel()(double(z["x"])), double(z["out"]), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16"])
@@ -55,19 +57,19 @@ def test_arch_dc(golden, name):
 def test_dcv2_kmeans(golden):
     """Heads cluster the two views of the bank in turns."""
     z = golden("dcv2_kmeans")
-    bank, order = torch.tensor(z["embeddings"]), torch.tensor(z["index"]).long()
+    bank, order = double(z["embeddings"]), torch.tensor(z["index"]).long()
     for head in range(len(z["assignments"])):
         rows, first = bank[head % 2], torch.tensor(z[f"init_idx_{head}"]).long()
         found = kmeans(rows, len(first), iters=int(z["n_iter"]), init=rows[first], spherical=True, tol=-1)
         labels_N = torch.full((len(order),), -1)
         labels_N[order] = found.labels_N
         assert np.array_equal(labels_N.numpy(), z["assignments"][head])
-        torch.testing.assert_close(found.centroids_KD, torch.tensor(z[f"proto{head}"]), rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.centroids_KD, double(z[f"proto{head}"]), rtol=0, atol=1e-5)
 
 
 def test_dcv2_loss(golden):
     z = golden("dcv2_loss")
-    scores, temperature = torch.tensor(z["scores"], requires_grad=True), float(z["temperature"])
+    scores, temperature = double(z["scores"], requires_grad=True), float(z["temperature"])
     labels = torch.tensor(z["targets"]).long()
     labels = torch.where(labels == -100, -1, labels)
     assert (labels < 0).any(), "images that were not seen are among them"
@@ -76,5 +78,5 @@ def test_dcv2_loss(golden):
     np.testing.assert_allclose(loss.detach(), z["loss"], rtol=1e-6)
     np.testing.assert_allclose(scores.grad, z["grad"], atol=1e-6)
     k = scores.shape[1]  # scores as cosines with the axes
-    same = prototype_loss(scores.detach()[None], torch.eye(k)[None], labels[None], temperature)
+    same = prototype_loss(scores.detach()[None], torch.eye(k).double()[None], labels[None], temperature)
     np.testing.assert_allclose(same, z["loss"], rtol=1e-6)

@@ -12,6 +12,8 @@ from coterie.learning.pseudo_labels import confident
 from coterie.learning.schedule import cosine
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 
+from .conftest import double
+
 
 def close(got, want, rtol=1e-5, atol=1e-6):
     np.testing.assert_allclose(np.asarray(got), want, rtol=rtol, atol=atol)
@@ -34,16 +36,16 @@ def test_scan_loss(golden, case, bits):
 @pytest.mark.parametrize("case", "abcd")
 def test_scan_conf_ce(golden, case):
     z = golden("scan_conf_ce")
-    labels = confident(torch.tensor(z[f"{case}_weak"]).softmax(1), float(z[f"{case}_threshold"]))
+    labels = confident(double(z[f"{case}_weak"]).softmax(1), float(z[f"{case}_threshold"]))
     assert np.array_equal(labels.numpy() >= 0, z[f"{case}_mask"])
     assert np.array_equal(labels.numpy()[z[f"{case}_mask"]], z[f"{case}_target"][z[f"{case}_mask"]])
-    strong = torch.tensor(z[f"{case}_strong"], requires_grad=True)
+    strong = double(z[f"{case}_strong"], requires_grad=True)
     loss = confident_cross_entropy(strong, labels, bool(z[f"{case}_balance"]))
     loss.backward()
     close(loss.detach(), z[f"{case}_loss_f32"])
     close(strong.grad, z[f"{case}_grad_strong_f32"])
     if f"{case}_loss_f64" in z:
-        strong = torch.tensor(z[f"{case}_strong"], dtype=torch.float64, requires_grad=True)
+        strong = double(z[f"{case}_strong"], requires_grad=True)
         loss = confident_cross_entropy(strong, labels, False)
         loss.backward()
         close(loss.detach(), z[f"{case}_loss_f64"], 1e-9, 1e-9)
@@ -53,7 +55,7 @@ def test_scan_conf_ce(golden, case):
 @pytest.mark.parametrize("case", "abc")
 def test_scan_simclr_loss(golden, case):
     z = golden("scan_simclr_loss")
-    features = torch.tensor(z[f"{case}_features"], requires_grad=True)
+    features = double(z[f"{case}_features"], requires_grad=True)
     loss = nt_xent(features, float(z[f"{case}_temperature"]))
     loss.backward()
     close(loss.detach(), z[f"{case}_loss_f32"])
@@ -62,8 +64,8 @@ def test_scan_simclr_loss(golden, case):
 
 def test_moco_infonce(golden):
     z = golden("moco_infonce")
-    query, queue = torch.tensor(z["q"], requires_grad=True), torch.tensor(z["queue"]).T
-    loss = info_nce(query, torch.tensor(z["k"]), queue, float(z["T"]))
+    query, queue = double(z["q"], requires_grad=True), double(z["queue"]).T
+    loss = info_nce(query, double(z["k"]), queue, float(z["T"]))
     loss.backward()
     close(loss.detach(), z["loss"])
     close(query.grad, z["grad_q"], 1e-4)
@@ -104,7 +106,7 @@ def test_arch_scan(golden, name, pooled):
 
 def test_lemniscate(golden):
     z, data = golden("lemniscate"), golden("scan_memory_bank")
-    features, queries, targets = (torch.tensor(data[name]) for name in ("features", "queries", "targets"))
+    features, queries, targets = double(data["features"]), double(data["queries"]), torch.tensor(data["targets"])
     for k in (200, 100):
         for temperature in (0.07, 0.1):
             found = weighted_knn(features, targets, queries, n_neighbors=k, temperature=temperature).numpy()

@@ -28,6 +28,7 @@ def test_moco_step(golden, monkeypatch, case):
     """
     z = golden("moco_step")
     given = {name.removeprefix(f"{case}_"): torch.tensor(z[name]) for name in z if name.startswith(f"{case}_")}
+    given |= {name: value.double() for name, value in given.items() if value.is_floating_point()}
     views, caught = iter([given["im_q"], given["im_k"]]), {}
     monkeypatch.setattr(moco.augment, "pretext", lambda name, size: lambda pixels, rng: next(views))
     monkeypatch.setattr(moco, "descend", lambda loss, images, config, run, trained, kept: caught.update(loss=loss, **trained, **kept))
@@ -35,8 +36,8 @@ def test_moco_step(golden, monkeypatch, case):
     encoder = nn.Sequential(nn.Linear(12, 16), nn.ReLU())
     encoder.n_features = 16
     config = PretextConfig(pretext_temperature=float(z["T"]), momentum=float(z["m"]), queue=int(z["K"]), projection=8)
-    moco.train(encoder, range(100), config, Run(devices=Devices("cpu", "fp32")))
-    student, teacher, queue = nn.Sequential(encoder, caught["projector"]), caught["teacher"], caught["queue"]
+    moco.train(encoder, range(100), config, Run(devices=Devices("cpu", "fp32", 1)))
+    student, teacher, queue = nn.Sequential(encoder, caught["projector"]).double(), caught["teacher"].double(), caught["queue"]
     ours = ["0.0.weight", "0.0.bias", "1.layers.0.weight", "1.layers.0.bias", "1.layers.2.weight", "1.layers.2.bias"]
     theirs = ["body.weight", "body.bias", "fc.0.weight", "fc.0.bias", "fc.2.weight", "fc.2.bias"]
     student.load_state_dict({mine: given[f"q_{name}"] for mine, name in zip(ours, theirs)})

@@ -19,6 +19,8 @@ from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.bank import MemoryBank
 from coterie.networks.heads import UnitLinear
 
+from .conftest import double
+
 
 def close(got, want, rtol=1e-5, atol=1e-6):
     np.testing.assert_allclose(np.asarray(got).reshape(np.shape(want)), want, rtol=rtol, atol=atol)
@@ -70,7 +72,7 @@ def test_pcp_cluster_assign(golden, share):
 
 def test_pcp_voting(golden):
     z = golden("pcp_voting")
-    features, labels = by_image(z, "features"), by_image(z, "assign").long()
+    features, labels = by_image(z, "features").double(), by_image(z, "assign").long()
     kept, middle = near_centroid(features, labels, 0.5), anchors(features, labels)
     votes = Votes(decay=float(z["alpha"]))
     for past in z["history"][:10]:
@@ -97,7 +99,7 @@ def test_pcp_loss(golden, dtype):
         loss.backward()
         close(loss.detach(), z[name[0]])
         close(x.grad, z[name[1]], 1e-4)
-    close(torch.tensor(z["x"]) @ before.float().T / temperature, z["logits"], 1e-4, 1e-5)
+    close(double(z["x"]) @ before.double().T / temperature, z["logits"], 1e-4, 1e-5)
     bank = MemoryBank(before)
     bank.all_ND.copy_(before)  # theirs begins with rows that are not quite of unit length
     bank.write(index, torch.tensor(z["x"]), float(z["momentum"]))
@@ -107,7 +109,7 @@ def test_pcp_loss(golden, dtype):
 @pytest.mark.parametrize("case", "ab")
 def test_pcp_uel_loss(golden, case):
     z = golden("pcp_uel_loss")
-    features = torch.tensor(z[f"{case}_features"], requires_grad=True)
+    features = double(z[f"{case}_features"], requires_grad=True)
     loss = spreading_loss(features, float(z[f"{case}_T"]))
     loss.backward()
     close(loss.detach(), z[f"{case}_loss"], 1e-4)
@@ -120,7 +122,7 @@ def test_and_loss(golden):
     neighbours = torch.full((len(z["position"]), 1), -1)
     anchored = z["position"] >= 0
     neighbours[anchored] = torch.tensor(z["neighbours"])[z["position"][anchored]]
-    logits = torch.tensor(z["logits"], requires_grad=True)
+    logits = double(z["logits"], requires_grad=True)
     loss = neighbourhood_loss(logits, torch.tensor(z["y"]), torch.eye(logits.shape[1]), neighbours, 1.0)
     loss.backward()
     close(loss.detach(), z["loss"])
@@ -130,7 +132,7 @@ def test_and_loss(golden):
 def test_lemniscate_nce(golden):
     """Noise-contrastive estimation; its first column is the image itself. Their temperature there is 0.07."""
     z = golden("lemniscate")
-    x, y, drawn, bank = (torch.tensor(z[f"nce_{name}"]) for name in ("x", "y", "idx", "memory_before"))
+    y, drawn, x, bank = torch.tensor(z["nce_y"]), torch.tensor(z["nce_idx"]), double(z["nce_x"]), double(z["nce_memory_before"])
     assert torch.equal(drawn[:, 0], y)
     normaliser = softmax_normaliser(x, y, bank, drawn[:, 1:], 0.07)
     close(normaliser, z["nce_Z"], 1e-4)

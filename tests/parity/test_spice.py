@@ -13,6 +13,8 @@ from coterie.networks.backbones.wide_resnet import WideResNet
 from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import MlpHeads
 
+from .conftest import double
+
 
 def close(got, want, rtol=1e-6, atol=1e-6):
     np.testing.assert_allclose(np.asarray(got), want, rtol=rtol, atol=atol)
@@ -25,7 +27,7 @@ def pairs(index, labels) -> set[tuple[int, int]]:
 @pytest.mark.parametrize("case", "abcd")
 def test_spice_prototype_select(golden, case):
     z = golden("spice_prototype_select")
-    features, p, share = torch.tensor(z[f"{case}_feas"]), torch.tensor(z[f"{case}_scores"]), float(z[f"{case}_center_ratio"])
+    features, p, share = double(z[f"{case}_feas"]), double(z[f"{case}_scores"]), float(z[f"{case}_center_ratio"])
     index, labels = prototype(features, p, share)
     assert pairs(index, labels) == pairs(z[f"{case}_idx"], z[f"{case}_labels"])
     assert len(index) == z[f"{case}_idx"].size
@@ -43,14 +45,14 @@ def test_spice_prototype_select(golden, case):
 def test_spice_double_softmax(golden, case):
     z = golden("spice_double_softmax")
     target = torch.tensor(z[f"{case}_target"])
-    logits = torch.tensor(z[f"{case}_logits"], requires_grad=True)
+    logits = double(z[f"{case}_logits"], requires_grad=True)
     loss = double_softmax_cross_entropy(logits, target)
     loss.backward()
     close(loss.detach(), z[f"{case}_ds_loss"])
     close(logits.grad, z[f"{case}_ds_grad"])
 
-    x = torch.tensor(z[f"{case}_x"], requires_grad=True)
-    head = MlpHeads(x.shape[1], z[f"{case}_probs"].shape[1], n_heads=2)  # theirs, and one of zeros beside it
+    x = double(z[f"{case}_x"], requires_grad=True)
+    head = MlpHeads(x.shape[1], z[f"{case}_probs"].shape[1], n_heads=2).double()  # theirs, and one of zeros beside it
     theirs = {"hidden": "classifier.lin1", "output": "classifier.lin2"}
     with torch.no_grad():
         for ours, name in theirs.items():
@@ -75,7 +77,7 @@ def test_spice_double_softmax(golden, case):
 @pytest.mark.parametrize("case", "abcd")
 def test_spice_reliable(golden, case):
     z = golden("spice_reliable")
-    features, p = torch.tensor(z[f"{case}_feas"]), torch.tensor(z[f"{case}_scores"])
+    features, p = double(z[f"{case}_feas"]), double(z[f"{case}_scores"])
     n, threshold = int(z[f"{case}_num_neighbor"]), float(z[f"{case}_score_th"])
     args = {"n_neighbors": n, "ratio": float(z[f"{case}_ratio_confident"]), "threshold": threshold}
     got = reliable(features, p, **args)
@@ -97,7 +99,7 @@ def test_spice_reliable(golden, case):
 
 def test_spice_head_selection(golden):
     z = golden("spice_head_selection")
-    features, p = torch.tensor(z["feas"]), torch.stack([torch.tensor(z[f"scores_{head}"]) for head in range(4)])
+    features, p = double(z["feas"]), torch.stack([double(z[f"scores_{head}"]) for head in range(4)])
     losses = prototype_losses(features, p)
     close(losses, z["losses"])
     assert int(losses.argmin()) == int(z["best_head"])
@@ -109,7 +111,7 @@ def test_spice_head_selection(golden):
 def test_fixmatch_loss(golden, case):
     z = golden("fixmatch_loss")
     threshold = float(z[f"{case}_p_cutoff"])
-    weak, strong, labelled = (torch.tensor(z[f"{case}_logits_{name}"], requires_grad=True) for name in "wsx")
+    weak, strong, labelled = (double(z[f"{case}_logits_{name}"], requires_grad=True) for name in "wsx")
     unsupervised, kept = fixmatch(weak, strong, threshold)
     supervised = cross_entropy(labelled, torch.tensor(z[f"{case}_y"]))
     total = supervised + unsupervised

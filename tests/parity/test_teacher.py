@@ -6,6 +6,8 @@ from torch import nn
 
 from coterie.networks.teacher import follow, teacher_of
 
+from .conftest import double
+
 
 def test_scan_ema(golden):
     """The weights follow as theirs do. The batch-norm statistics do not, on purpose.
@@ -15,8 +17,8 @@ def test_scan_ema(golden):
     Ours is a side copy that leaves the live network alone, and averages its statistics as it averages its weights.
     """
     z = golden("scan_ema")
-    decay, running_mean = float(z["alpha"]), torch.tensor(z["running_mean_before_apply"])
-    student = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    decay, running_mean = float(z["alpha"]), double(z["running_mean_before_apply"])
+    student = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
     student[0].weight.data.copy_(torch.tensor(z["w0"]))
     teacher = teacher_of(student)
     student[0].weight.data.copy_(torch.tensor(z["w_after_step"]))

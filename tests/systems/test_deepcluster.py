@@ -10,6 +10,7 @@ from coterie.errors import InputError
 from coterie.evaluate import metrics
 from coterie.images import open_images
 from coterie.methods import deepcluster
+from coterie.networks.backbones import alexnet
 from coterie.run import Run, checkpoint
 from coterie.run.devices import Devices
 from coterie.run.files import read_json, read_json_lines
@@ -118,13 +119,14 @@ def test_every_option_runs(drawn, tmp_path, option):
     assert sum(done["sizes"]) == 40
 
 
-def test_alexnet_behind_the_sobel_filters(drawn, tmp_path):
-    """The published network, small: its features are those before the last ReLU, its classifier sees them through it."""
+def test_alexnet_behind_the_sobel_filters(drawn, tmp_path, monkeypatch):
+    """The published network, narrow: its features are those before the last ReLU, its classifier sees them through it."""
+    monkeypatch.setattr(alexnet, "WIDTH", 64)  # 4,096 take half a minute; that width: tests/networks/test_encoder.py
     settings = {"encoder": "alexnet-sobel", "image_size": 64, "epochs": 1, "batch": 8, "draws": 0.5, "pseudo_clusters": 2}
     settings["final"] = "k-means"
     done = fit(drawn(16), tmp_path / "run", method="deepcluster", clusters=2, **settings)
     features = load_file(tmp_path / "run" / "features.safetensors")["features"]
-    assert sum(done["sizes"]) == 16 and features.shape == (16, 4096) and features.min() < 0
+    assert sum(done["sizes"]) == 16 and features.shape == (16, 64) and features.min() < 0
 
 
 def test_nothing_is_trained_in_the_random_rows(drawn, tmp_path):

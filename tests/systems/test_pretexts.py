@@ -15,7 +15,7 @@ SETTINGS = {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 32, "pretext
 
 
 def trained(images, folder, name, stop_after=None):
-    run = Run(folder, seed=0, devices=Devices("cpu", "fp32"))
+    run = Run(folder, seed=0, devices=Devices("cpu", "fp32", 1))
     if stop_after is not None:
         log = run.log
 

@@ -1,4 +1,4 @@
-"""AlexNet, VGG-16 and the Sobel filters, written down once more with functions; the published shapes are in tests/parity."""
+"""AlexNet, VGG-16 and the Sobel filters, written down once more with functions, in float64; the published shapes are in tests/parity."""
 
 import pytest
 import torch
@@ -10,15 +10,17 @@ from coterie.networks.backbones.alexnet import alexnet, vgg16
 from coterie.networks.backbones.sobel import Sobel
 from coterie.run.seeding import forked
 
+TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+
 
 def picture(b: int, size: int, channels: int = 3) -> torch.Tensor:
-    return torch.randn(b, channels, size, size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(b, channels, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
 def nets():
     with forked(0):
-        return {"alexnet": alexnet(95, 2).eval(), "vgg16": vgg16(64).eval()}
+        return {"alexnet": alexnet(95, 2).eval().double(), "vgg16": vgg16(64).eval().double()}
 
 
 def block(x, convolution, norm):
@@ -38,10 +40,10 @@ def test_the_network_equals_its_formula(nets, name, size, channels, pools):
     for i, parts in enumerate(zip(convolutions, norms)):
         y = block(y, *parts)
         y = F.max_pool2d(y, pools[i], 2) if i in pools else y
-    torch.testing.assert_close(net.maps(x), y, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net.maps(x), y, **TIGHT)
     first, second = (part for part in net.connected if isinstance(part, nn.Linear))
     z = second(first(y.flatten(1)).relu())
-    torch.testing.assert_close(net(x), z, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(net(x), z, **TIGHT)
     assert net.n_features == z.shape[1] == 4096 and z.min() < 0, "before the last ReLU"
 
 
@@ -74,7 +76,7 @@ def test_too_small_pictures_are_refused(make, least):
 
 
 def test_sobel_equals_naive_loops():
-    x = picture(2, 7).double()
+    x = picture(2, 7)
     grey = F.pad(x.mean(1), (1, 1, 1, 1))
     weights = (1, 2, 1)
     got = Sobel()(x)
@@ -90,7 +92,7 @@ def test_sobel_equals_naive_loops():
 def test_sobel_sees_no_colour_no_brightness_and_learns_nothing():
     sobel, x = Sobel(), picture(1, 9)
     inner = slice(1, -1)
-    torch.testing.assert_close(sobel(x + 5)[..., inner, inner], sobel(x)[..., inner, inner], rtol=0, atol=1e-5)
-    torch.testing.assert_close(sobel(x.flip(1)), sobel(x))
-    torch.testing.assert_close(sobel(x.mT), sobel(x).mT.flip(1))
+    torch.testing.assert_close(sobel(x + 5)[..., inner, inner], sobel(x)[..., inner, inner], **TIGHT)
+    torch.testing.assert_close(sobel(x.flip(1)), sobel(x), **TIGHT)
+    torch.testing.assert_close(sobel(x.mT), sobel(x).mT.flip(1), **TIGHT)
     assert not list(sobel.parameters()) and not sobel.state_dict()

@@ -1,4 +1,4 @@
-"""FixMatch's wide residual networks, written down once more with functions; parameter counts stand in tests/parity/test_spice.py."""
+"""FixMatch's wide residual networks, written down once more with functions, in float64; parameter counts: tests/parity/test_spice.py."""
 
 import pytest
 import torch
@@ -8,20 +8,22 @@ from torch import nn
 from coterie.networks.backbones.wide_resnet import WideResNet
 from coterie.run.seeding import forked
 
+TIGHT = {"rtol": 1e-9, "atol": 1e-9}
+
 
 def made(width=2, strides=(1, 2, 2), seed=0) -> WideResNet:
-    """In eval mode, with running statistics and scales that are not those of the start."""
+    """In eval mode and float64, with running statistics and scales that are not those of the start."""
     with forked(seed):
         net = WideResNet(width, strides)
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_mean.normal_(), module.running_var.uniform_(0.5, 2)
                 nn.init.normal_(module.weight, 1, 0.2), nn.init.normal_(module.bias, 0, 0.2)
-    return net.eval()
+    return net.eval().double()
 
 
 def picture(b=2, size=16) -> torch.Tensor:
-    return torch.randn(b, 3, size, size, generator=torch.Generator().manual_seed(1))
+    return torch.randn(b, 3, size, size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def act(x, norm):
@@ -48,38 +50,38 @@ def test_the_network_equals_its_formula(strides, size):
             y = short + F.conv2d(act(inner, norm), second.weight, padding=1)
     assert next(blocks, None) is None
     y = act(y, net.norm)
-    torch.testing.assert_close(net.maps(x), y, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(net(x), y.mean((2, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net.maps(x), y, **TIGHT)
+    torch.testing.assert_close(net(x), y.mean((2, 3)), **TIGHT)
     assert net.n_features == y.shape[1] == 32 << len(strides) - 1
 
 
 @torch.no_grad()
 def test_an_image_does_not_see_the_others_of_its_batch():
     net, x = made(), picture(5)
-    torch.testing.assert_close(net(x)[2:3], net(x[2:3]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(net(x.flip(0)), net(x).flip(0), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x)[2:3], net(x[2:3]), **TIGHT)
+    torch.testing.assert_close(net(x.flip(0)), net(x).flip(0), **TIGHT)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [8, 15, 96])
 def test_any_size_of_picture(size):
     for strides, width in (((1, 2, 2), 128), ((2, 2, 2, 2), 256)):
-        assert made(strides=strides)(picture(1, size)).shape == (1, width)
+        assert made(strides=strides).float()(picture(1, size).float()).shape == (1, width)
 
 
 def test_running_statistics_move_by_a_thousandth():
     with forked(0):
-        net = WideResNet(1).train()
+        net = WideResNet(1).train().double()
     x = picture(8)
     net(x)
     want = 0.001 * net.stem(x).mean((0, 2, 3))
-    torch.testing.assert_close(net.blocks[0].norm.running_mean, want.detach(), rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(net.blocks[0].norm.running_mean, want.detach(), **TIGHT)
 
 
 def test_first_weights_keep_the_size_of_what_runs_through():
     """He's initialisation over the outputs (FixMatch): standard deviation sqrt(2 / (9 n_out)); every weight gets a gradient."""
     with forked(0):
-        net = WideResNet(2).train()
+        net = WideResNet(2).train().double()
     for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
         fan = conv.out_channels * conv.kernel_size[0] ** 2
         assert float(conv.weight.detach().std()) == pytest.approx((2 / fan) ** 0.5, rel=0.15)
