@@ -23,7 +23,7 @@ MAY_TOUCH: dict[str, set[str]] = {
     "augment": {"errors"},
     "clustering": {"errors"},
     "learning": {"clustering", "errors"},
-    "run": {"clustering", "errors"},
+    "run": {"clustering", "errors", "__init__"},
     "images": {"run", "errors"},
     "networks": {"images", "run", "learning", "augment", "clustering", "errors"},
     "methods": {"networks", "images", "run", "learning", "augment", "clustering", "errors"},
