@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test faults lint bench clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV_ARGS) .venv
@@ -40,3 +40,7 @@ bench: .venv/bench.stamp
 
 clean:
 	rm -rf .venv runs build src/*.egg-info
+
+# Damage on purpose: sources, runs and stores with bits turned and pieces cut; counts, and status 1 when anything ends in a traceback or lies.
+faults: .venv/test.stamp
+	$(BIN)/python -m benchmarks.faults
