@@ -36,6 +36,10 @@ class Unreadable(Exception):
     """A picture that cannot be used; the message is the reason in plain words."""
 
 
+class NotNow(Unreadable):
+    """One for which its bytes are not to blame: nothing to remember, as another time it may be read."""
+
+
 @contextmanager
 def strict_pillow(max_pixels: int) -> Iterator[None]:
     """Set Pillow's switches for strangers' files, and put them back after: our pixel limit, no half-read pictures, no warnings.
@@ -103,6 +107,8 @@ def _load(data: bytes, size: int, max_pixels: int) -> Image.Image:
     try:
         image.draft(None, (2 * size, 2 * size))
         image.load()
+    except MemoryError as error:
+        raise NotNow(f"not enough memory for its {image.width} x {image.height} pixels") from error
     except Exception as error:  # hostile bytes make Pillow's plugins raise almost any class; all mean that the file is broken
         raise Unreadable(f"damaged or cut short ({_words(error)})") from error
     return image
@@ -120,6 +126,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise Unreadable("not a picture, or one in a format that is not read") from None
     except Image.DecompressionBombError as error:
         raise Unreadable(f"above the limit of {max_pixels / 1e6:g} megapixels (max_pixels)") from error
+    except MemoryError as error:
+        raise NotNow("not enough memory to open it") from error
     except Exception as error:  # as in _load
         raise Unreadable(f"damaged ({_words(error)})") from error
 

@@ -1,7 +1,9 @@
 """The store of decoded pictures: decode once, in parallel, into a flat uint8 file in the cache; continue after a kill, share between runs.
 
-A store is the folder `<key>`: `pixels.u8` (rows of size x size x 3), `journal.jsonl` (one line per finished chunk of items, in order) and
-`about.json`. While it is built the folder is called `<key>.part` and locked; the journal then says where to continue.
+A store is the folder `<key>`: `pixels.u8` (rows of size x size x 3), `journal.jsonl` (one line per finished chunk of items, in order, with
+checksums, see journal.py) and `about.json`. While it is built the folder is called `<key>.part` and locked; the journal then says where to
+continue. Every checksum is compared each time a store is opened; a damaged store is decoded again. Only what is wrong with the bytes of a
+picture is remembered: what could not be read is asked for each time, and when some of it can be had, the store is made again.
 N images, S working size.
 """
 
@@ -13,36 +15,30 @@ import mmap
 import os
 import re
 import shutil
-import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 import torch
 
 from coterie.errors import InputError
-from coterie.images import decode, workers
+from coterie.images import decode, journal, workers
+from coterie.images.journal import Read
 from coterie.images.sources import Source
-from coterie.run import machine
+from coterie.run import disk, machine
 
 Progress = Callable[[str, int, int], None]
+MOST_BUILDS = 3  # in one call; each was damaged, or cleared by another process, before it was opened
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.part)?")
+_FILES = ("about.json", "journal.jsonl", "pixels.u8")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class Read(NamedTuple):
-    """What reading one item gave; `reason` is "" when its picture has a row in the store."""
-
-    digest: str  # of the file's bytes; "" when they could not be had
-    size: int
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -73,30 +69,60 @@ def stored(source: Source, size: int, max_pixels: int, cache: Path, progress: Pr
     """
     key = _key(source, size, max_pixels)
     final, part, count = cache / key, cache / f"{key}.part", len(source.items)
-    while (complete := _complete(final, size, count)) is None:
+    most, retry, built = decode.most_bytes(max_pixels), True, 0
+
+    def usable() -> tuple[list[Read], int] | None:
+        complete = journal.complete(final, size, count)
+        return None if complete and retry and _some_can_be_had(source, most, complete[0]) else complete
+
+    while (found := usable()) is None:
         with _disk_named(cache, count * size * size * 3):
-            part.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(part)
             with _locked(part) as mine:
+                if mine and final.exists() and usable() is None:  # damaged, or without pictures that can be read by now
+                    shutil.rmtree(final)
                 if mine and not final.exists():
+                    if built == MOST_BUILDS:
+                        raise InputError(f"the cache {cache} does not keep what is written to it; name another folder with --cache")
                     _build(source, size, max_pixels, part, progress)
                     os.rename(part, final)
-                    _sync(cache)
-                elif mine and _complete(final, size, count) is None:  # finished once, damaged since
-                    shutil.rmtree(final)
-    reads, rows = complete
-    return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)))
+                    disk.sync(cache)
+                    built += 1
+                elif mine:
+                    shutil.rmtree(part)
+        retry = False  # whoever built it: what could not be read a moment ago is asked for again the next time
+    reads, rows = found
+    try:
+        return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)))
+    except FileNotFoundError:  # another process cleared the cache, or makes the store again, at this moment
+        return stored(source, size, max_pixels, cache, progress)
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
-    """The stores in `cache`, unfinished ones too: key, how the user named the source, number of items, bytes on disk."""
+    """The stores in `cache`, unfinished and damaged ones too: key, how the user named the source, number of items, bytes on disk."""
     if not cache.is_dir():
         return []
     found = []
     for entry in sorted(cache.iterdir()):
-        if _ENTRY.fullmatch(entry.name) and (entry / "about.json").is_file():
-            about = json.loads((entry / "about.json").read_text())
-            found.append(CacheEntry(entry.name, about["source"], about["items"], sum(file.stat().st_size for file in entry.iterdir())))
+        if not _ENTRY.fullmatch(entry.name) or not any((entry / name).is_file() for name in _FILES):
+            continue
+        try:
+            held = sum(file.stat().st_size for file in entry.iterdir())
+        except FileNotFoundError:  # it was finished or removed at this moment
+            continue
+        found.append(CacheEntry(entry.name, *_about(entry / "about.json"), held))
     return found
+
+
+def _about(path: Path) -> tuple[str, int]:
+    """The source and the number of items of a store; the store is used without them."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(told["source"], str) and type(told["items"]) is int:
+            return told["source"], told["items"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return "(its about.json is damaged)", 0
 
 
 def clear_cache(cache: Path) -> int:
@@ -122,7 +148,7 @@ def load_pixels(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _key(source: Source, size: int, max_pixels: int) -> str:
-    made_by = [decode.VERSION, PIL.__version__, decode.reads_heif()]
+    made_by = [journal.FORMAT, decode.VERSION, PIL.__version__, decode.reads_heif()]
     items = [(item.path, item.size, item.stamp, item.fault) for item in source.items]
     told = json.dumps([source.kind, source.place, items, size, max_pixels, made_by])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
@@ -131,25 +157,26 @@ def _key(source: Source, size: int, max_pixels: int) -> str:
 def _build(source: Source, size: int, max_pixels: int, part: Path, progress: Progress | None) -> None:
     """Decode what the journal does not have yet, append it in the order of the items, and put all of it on the disk."""
     row = size * size * 3
-    _write_json(part / "about.json", {"source": source.name, "kind": source.kind, "size": size, "items": len(source.items)})
-    with open(part / "pixels.u8", "ab+") as pixels, open(part / "journal.jsonl", "ab+") as journal:
-        done, rows = _trusted(pixels, journal, row)
+    about = {"source": source.name, "kind": source.kind, "size": size, "items": len(source.items)}
+    disk.write(part / "about.json", json.dumps(about).encode())
+    with open(part / "pixels.u8", "ab+") as pixels, open(part / "journal.jsonl", "ab+") as lines:
+        done = journal.trusted(pixels, lines, row, partial(_some_can_be_had, source, decode.most_bytes(max_pixels)))
         _room(part, (len(source.items) - done) * row)
         with closing(_decoded(source, done, size, max_pixels)) as chunks:
-            for block, line in chunks:
-                pixels.write(block)
+            for chunk in chunks:
+                pixels.write(chunk.block)
                 pixels.flush()  # before the journal: a line is only ever written after its pixels
-                journal.write(json.dumps(line).encode() + b"\n")
-                journal.flush()
-                done += len(line["reads"])
+                lines.write(journal.line(chunk))
+                lines.flush()
+                done += len(chunk.reads)
                 if progress is not None:
                     progress("decode", done, len(source.items))
-        for file in (pixels, journal):
+        for file in (pixels, lines):
             os.fsync(file.fileno())
-    _sync(part)
+    disk.sync(part)
 
 
-def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[tuple[bytes, dict[str, Any]], None, None]:
+def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[workers.Chunk, None, None]:
     """Chunks of items from `first` on, decoded in parallel, in order: the pixels of the readable ones and their journal line."""
     cores, total = machine.cores(), len(source.items)
     step = max(1, min(64, (4 << 20) // (size * size * 3), (total - first) // (8 * cores)))
@@ -171,9 +198,9 @@ def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generato
         for start in range(first, total, step):
             waiting.append(pool.submit(chunk, start))
             if len(waiting) > 4 * cores:  # bounds the memory of finished chunks
-                yield _with_line(waiting.popleft().result())
+                yield waiting.popleft().result()
         while waiting:
-            yield _with_line(waiting.popleft().result())
+            yield waiting.popleft().result()
 
 
 def _got(source: Source, i: int, most: int) -> workers.Got:
@@ -183,42 +210,10 @@ def _got(source: Source, i: int, most: int) -> workers.Got:
         return str(problem)
 
 
-def _with_line(chunk: workers.Chunk) -> tuple[bytes, dict[str, Any]]:
-    return chunk.block, {"rows": chunk.rows, "crc": chunk.crc, "reads": chunk.reads}
-
-
-def _trusted(pixels: Any, journal: Any, row: int) -> tuple[int, int]:
-    """How many items and rows of an earlier, interrupted build are whole; both files are cut to them. Checked by checksum."""
-    pixels.seek(0)
-    journal.seek(0)
-    items = rows = end = 0
-    for text in journal:
-        line = _parsed(text)
-        if line is None or zlib.crc32(pixels.read(line["rows"] * row)) != line["crc"]:
-            break
-        items, rows, end = items + len(line["reads"]), rows + line["rows"], end + len(text)
-    pixels.truncate(rows * row)
-    journal.truncate(end)
-    return items, rows
-
-
-def _parsed(text: bytes) -> dict[str, Any] | None:
-    """A journal line, or None for one that was cut while it was written."""
-    try:
-        return json.loads(text) if text.endswith(b"\n") else None
-    except ValueError:
-        return None
-
-
-def _complete(final: Path, size: int, count: int) -> tuple[list[Read], int] | None:
-    """What was read and the number of rows, when the store `final` is there and whole; else None."""
-    if not (final / "journal.jsonl").is_file() or not (final / "pixels.u8").is_file():
-        return None
-    lines = [_parsed(text) for text in (final / "journal.jsonl").read_bytes().splitlines(keepends=True)]
-    whole = [line for line in lines if line is not None]
-    reads, rows = [Read(*read) for line in whole for read in line["reads"]], sum(line["rows"] for line in whole)
-    right = len(reads) == count and (final / "pixels.u8").stat().st_size == rows * size * size * 3
-    return (reads, rows) if right else None
+def _some_can_be_had(source: Source, most: int, reads: Sequence[Read], first: int = 0) -> bool:
+    """Whether the bytes of an item from `first` on can be had that could not when `reads` was written: its folder is back, say, or its
+    archive was mended."""
+    return any(isinstance(_got(source, i, most), bytes) for i, read in enumerate(reads, first) if not read.digest)
 
 
 @contextmanager
@@ -260,15 +255,3 @@ def _disk_named(cache: Path, needed: int) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"the cache {cache} cannot be written ({error.strerror}); name another folder with --cache") from error
         raise
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -42,6 +42,9 @@ def decoded(files: list[Got], size: int, max_pixels: int) -> Chunk:
         reason = ""
         try:
             blocks.append(decode.square(data, size, max_pixels).tobytes())
+        except decode.NotNow as problem:
+            reads.append(("", len(data), str(problem)))
+            continue
         except decode.Unreadable as problem:
             reason = str(problem)
         reads.append((decode.digest(data), len(data), reason))
