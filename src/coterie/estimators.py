@@ -233,6 +233,6 @@ def load(folder: str | Path) -> ImageClusterer:
     made = fitting.config_of(folder)
     settings = made["settings"]
     if made["method"] not in OF_METHOD:
-        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know")
+        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
     model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
     return model._take(folder)

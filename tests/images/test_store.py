@@ -327,3 +327,188 @@ def test_images_pickle(folder, cache):
     images = open_images(folder, 16, cache)
     again = pickle.loads(pickle.dumps(images))
     assert torch.equal(again.pixels, images.pixels) and np.array_equal(again.thumbnails([1], 16)[0], images.thumbnails([1], 16)[0])
+
+
+# ---- damage
+
+
+def damaged_at_random(path, rng):
+    whole = bytearray(path.read_bytes())
+    whole[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["pixels.u8", "journal.jsonl"])
+def test_every_flipped_bit_of_a_store_is_noticed(folder, cache, name):
+    first = open_images(folder, 16, cache)
+    (entry,) = cache.iterdir()
+    rng, pixels = np.random.default_rng(0), first.pixels.clone()  # the first are mapped from the file that is damaged here
+    for _ in range(60):
+        damaged_at_random(entry / name, rng)
+        again = open_images(folder, 16, cache)
+        assert torch.equal(pixels, again.pixels) and again.digests == first.digests and again.fingerprint == first.fingerprint
+
+
+def test_noise_of_the_same_size_is_no_store(folder, cache):
+    open_images(folder, 16, cache)
+    (entry,) = cache.iterdir()
+    size = (entry / "pixels.u8").stat().st_size
+    (entry / "pixels.u8").write_bytes(np.random.default_rng(1).bytes(size))
+    assert np.array_equal(open_images(folder, 16, cache).pixels.numpy(), plain(folder))
+
+
+SHAPES = [b"{}", b"[]", b"null", b"3", b'"x"', b"{", b"\xff\xfe", b"", b'{"rows": "x", "crc": [], "reads": {}}', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("content", SHAPES, ids=lambda content: repr(content[:20]))
+def test_a_journal_of_another_shape_is_none(folder, cache, content, monkeypatch):
+    with monkeypatch.context() as patch:
+        fail_after(patch, 25, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_images(folder, 16, cache)
+    (part,) = cache.iterdir()
+    (part / "journal.jsonl").write_bytes(content + b"\n")
+    (part / "about.json").write_bytes(content)
+    assert np.array_equal(open_images(folder, 16, cache).pixels.numpy(), plain(folder))
+    (entry,) = cache.iterdir()
+    (entry / "journal.jsonl").write_bytes(content + b"\n")
+    assert np.array_equal(open_images(folder, 16, cache).pixels.numpy(), plain(folder))
+
+
+@pytest.mark.parametrize("content", [*SHAPES, b'{"source": 3, "items": "x"}', None], ids=lambda content: repr(content)[:20])
+def test_a_store_with_a_damaged_about_is_used_listed_and_cleared(folder, cache, content):
+    open_images(folder, 16, cache)
+    (entry,) = cache.iterdir()
+    (entry / "about.json").unlink() if content is None else (entry / "about.json").write_bytes(content)
+    open_images(folder, 16, cache)
+    (listed,) = cache_entries(cache)
+    assert listed.key == entry.name and "damaged" in listed.source and listed.bytes >= 40 * 16 * 16 * 3
+    assert clear_cache(cache) == listed.bytes and list(cache.iterdir()) == []
+
+
+def test_a_cache_that_keeps_nothing_right_is_named(folder, cache, monkeypatch):
+    monkeypatch.setattr(store.journal, "_agree", lambda *args: False)
+    with pytest.raises(InputError, match="does not keep what is written to it.*--cache"):
+        open_images(folder, 16, cache)
+
+
+# ---- what could not be read is tried again
+
+
+def test_pictures_that_went_away_while_they_were_decoded_are_there_again(folder, tmp_path, cache, monkeypatch):
+    square, count = decode.square, [0]
+
+    def square_and_hide(*args):
+        count[0] += 1
+        if count[0] == 10:
+            folder.rename(tmp_path / "hidden")
+        return square(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "square", square_and_hide)
+        images = open_images(folder, 16, cache)
+    assert 0 < len(images) < 40 and len(images) + len(images.problems) == 40
+    (tmp_path / "hidden").rename(folder)
+    again = open_images(folder, 16, cache)
+    assert len(again) == 40 and again.problems == [] and np.array_equal(again.pixels.numpy(), plain(folder))
+    forbid_reading(monkeypatch)
+    assert len(open_images(folder, 16, cache)) == 40
+
+
+def test_an_interrupted_build_tries_again_what_it_could_not_read(folder, cache, monkeypatch):
+    read, counted = sources.Files.__call__, [0]
+
+    def absent(self, i):
+        counted[0] += 1
+        if i < 5:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, i)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.Files, "__call__", absent)
+        fail_after(patch, 25, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            open_images(folder, 16, cache)
+    assert len(open_images(folder, 16, cache)) == 40
+
+
+def test_what_still_cannot_be_read_costs_one_try_and_no_build(folder, cache, monkeypatch):
+    def absent(self, i):
+        tried.append(i)
+        if i in (3, 7):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(self, i)
+
+    read, tried = sources.Files.__call__, []
+    monkeypatch.setattr(sources.Files, "__call__", absent)
+    first = open_images(folder, 16, cache)
+    tried.clear()
+    again = open_images(folder, 16, cache)
+    assert tried == [3, 7] and again.problems == first.problems and len(again) == 38
+
+
+def test_broken_bytes_are_remembered(folder, cache, monkeypatch):
+    (folder / "005.png").write_bytes(b"broken")
+    (folder / "006.png").write_bytes(b"")
+    assert len(open_images(folder, 16, cache).problems) == 2
+    forbid_reading(monkeypatch)
+    assert len(open_images(folder, 16, cache).problems) == 2
+
+
+def test_want_of_memory_is_not_remembered(folder, cache, monkeypatch):
+    load = Image.Image.load
+    with monkeypatch.context() as patch:
+        patch.setattr(decode.ImageFile.ImageFile, "load", lambda self: (_ for _ in ()).throw(MemoryError()))
+        with pytest.raises(InputError, match="not enough memory"):
+            open_images(folder, 16, cache)
+    assert Image.Image.load is load and len(open_images(folder, 16, cache)) == 40
+
+
+def zipped(path, members, encrypted=False):
+    import zipfile
+
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in members:
+            file.writestr(zipfile.ZipInfo(name), data)
+    if encrypted:  # the flag alone: it is what a reader stops at
+        data = bytearray(path.read_bytes())
+        for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            start = -1
+            while (start := data.find(mark, start + 1)) >= 0:
+                data[start + at] |= 1
+        path.write_bytes(data)
+
+
+def test_a_zip_that_was_encrypted_and_one_that_was_mended_are_read(folder, tmp_path, cache):
+    members = [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
+    zipped(tmp_path / "a.zip", members, encrypted=True)
+    with pytest.raises(InputError, match="encrypted"):
+        open_images(tmp_path / "a.zip", 16, cache)
+    zipped(tmp_path / "a.zip", members)
+    assert len(open_images(tmp_path / "a.zip", 16, cache)) == 40
+
+    zipped(tmp_path / "b.zip", members)
+    whole = (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole.replace(members[3][1], bytes(len(members[3][1]))))
+    assert [path for path, _ in open_images(tmp_path / "b.zip", 8, cache).problems] == ["003.png"]
+    (tmp_path / "b.zip").write_bytes(whole)
+    assert open_images(tmp_path / "b.zip", 8, cache).problems == []
+
+
+# ---- power loss
+
+
+def test_a_store_takes_its_name_after_its_content_is_on_the_disk(folder, cache, monkeypatch):
+    did = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(handle):
+        did.append(os.path.basename(os.readlink(f"/proc/self/fd/{handle}")))
+        return fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", lambda a, b: (did.append("rename"), rename(a, b))[1])
+    open_images(folder, 16, cache)
+    (entry,) = cache.iterdir()
+    before, after = did[: did.index("rename")], did[did.index("rename") :]
+    assert {"about.json.part", "journal.jsonl", "pixels.u8", entry.name + ".part"} <= set(before) and cache.name in after

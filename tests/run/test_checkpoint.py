@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import SGD, Adam
 
 from coterie.errors import InputError
-from coterie.run import checkpoint
+from coterie.run import checkpoint, disk
 
 
 def equal(one, other) -> bool:
@@ -176,6 +176,32 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "s")]).returncode == 9
     assert checkpoint.load_latest(tmp_path / "s") in ({"epoch": 1}, {"epoch": 2})
+
+
+@pytest.mark.parametrize("way", ["write", "write_atomically"])
+def test_content_and_names_are_on_the_disk_before_anybody_sees_them(tmp_path, monkeypatch, way):
+    did = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(handle):
+        did.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{handle}'))}")
+        return fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda a, b: (did.append(f"replace {os.path.basename(a)}"), replace(a, b))[1])
+    path = tmp_path / "new" / "s"
+    disk.write(path, b"x") if way == "write" else disk.write_atomically(path, lambda new: new.write_bytes(b"x"))
+    assert path.read_bytes() == b"x" and did[0] == f"sync {tmp_path.name}", "the name of the new folder"
+    file = did[2].removeprefix("replace ")
+    assert did[1:] == [f"sync {file}", f"replace {file}", "sync new"]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_no_error(tmp_path, monkeypatch):
+    def fsync(handle):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    disk.sync(tmp_path)
 
 
 # ---- one writer

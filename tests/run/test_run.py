@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam
 
 import coterie.run.run as module
 from coterie.clustering.kmeans import Clustering
+from coterie.errors import InputError
 from coterie.images import open_images
 from coterie.run import checkpoint
 from coterie.run.devices import Devices
@@ -100,6 +101,33 @@ def test_the_newest_checkpoint_damaged_costs_an_epoch_and_no_bit(tmp_path, saved
     newest.write_bytes(newest.read_bytes()[:-7])
     assert newest.with_name("training.safetensors.previous").exists() == (saved == "each epoch")
     assert same(train(start(tmp_path / "cut")), whole) and lines(tmp_path / "cut") == lines(tmp_path / "whole")
+
+
+def test_both_checkpoints_damaged_cost_the_stage_and_no_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SAVE_SHARE", 1e9)
+    whole = train(start(tmp_path / "whole"))
+    with pytest.raises(Killed):
+        train(start(tmp_path / "cut"), die_at=3)
+    for name in ("training.safetensors", "training.safetensors.previous"):
+        path = tmp_path / "cut" / "work" / name
+        path.write_bytes(path.read_bytes()[:-7])
+    told = []
+    again = start(tmp_path / "cut")
+    monkeypatch.setattr(again.progress, "message", told.append)
+    assert same(train(again), whole) and lines(tmp_path / "cut") == lines(tmp_path / "whole")
+    assert told == ["training begins anew: what was saved of it is damaged"]
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_written_over(tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        train(start(tmp_path), die_at=3)
+    monkeypatch.setattr(checkpoint, "FORMAT", "0")
+    for previous in (tmp_path / "work").glob("*.previous"):
+        previous.unlink()
+    before = (tmp_path / "work" / "training.safetensors").read_bytes()
+    with pytest.raises(InputError, match="has format '1'"):
+        train(start(tmp_path))
+    assert (tmp_path / "work" / "training.safetensors").read_bytes() == before
 
 
 def test_seeds_give_other_bits(tmp_path):
@@ -195,6 +223,26 @@ def test_once_keeps_named_tuples_and_passes_the_run_on(tmp_path):
     runs = [start(tmp_path), start(tmp_path)]
     first, kept = (run.once("clusters", cluster, run, x) for run in runs)
     assert type(kept) is Clustering and kept.inertia == 0.25 and all(torch.equal(a, b) for a, b in zip(first[:3], kept[:3]))
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: whole[:-9] + b"?" + whole[-8:]])
+def test_once_computes_again_what_is_damaged(tmp_path, damage):
+    calls, x = [], torch.arange(6.0)
+    for times in (1, 1, 2, 2):
+        if times == 2 and len(calls) == 1:
+            (path,) = (tmp_path / "work").iterdir()
+            path.write_bytes(damage(path.read_bytes()))
+        assert torch.equal(start(tmp_path).once("double", lambda x: calls.append(0) or x * 2, x), x * 2)
+        assert len(calls) == times
+
+
+def test_a_damaged_trace_is_left_out_and_said(tmp_path):
+    run = start(tmp_path)
+    for name in ("a", "b"):
+        run.keep(name, torch.arange(4))
+    path = tmp_path / "work" / "trace" / "a.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert list(run.traces()) == ["b"] and "the trace a was damaged" in run.warnings[0]
 
 
 # ---- one update

@@ -86,7 +86,7 @@ def _mine(folder: Path, devices: Devices) -> Iterator[None]:
 def _check_folder(folder: Path, plan: Plan) -> None:
     """Raises InputError when the folder holds another fit, or something else. A fit that ended before it had learned anything, by a
     mistake in its settings, is none."""
-    if (folder / "config.json").exists():
+    if (folder / "config.json").exists() or is_finished(folder):
         if is_finished(folder) or (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
             check_same(folder, plan)
     elif any(folder.iterdir()):

@@ -55,6 +55,10 @@ class Unreadable(Exception):
     """A picture that cannot be used; the message is the reason in plain words."""
 
 
+class NotNow(Unreadable):
+    """One for which its bytes are not to blame: nothing to remember, as another time it may be read."""
+
+
 @contextmanager
 def strict_pillow(max_pixels: int, stderr: int = -1) -> Iterator[None]:
     """Set Pillow's switches for strangers' files, and put them back after: our pixel limit, no half-read pictures, no warnings, its log to
@@ -156,6 +160,8 @@ def _load(data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, Image.I
         if image.draft(None, (2 * size, 2 * size)) is not None:
             try:
                 image.load()
+            except MemoryError:
+                raise
             except Exception:  # see below: only what fails at its full size, too, is broken
                 image = _open(data, max_pixels)
                 image.load()
@@ -164,6 +170,8 @@ def _load(data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, Image.I
         if lower is not None:
             deep.swap(lower)
             lower.load()
+    except MemoryError as error:
+        raise NotNow(f"not enough memory for its {image.width} x {image.height} pixels") from error
     except Exception as error:  # hostile bytes make Pillow's plugins raise almost any class; all mean that the file is broken
         raise Unreadable(f"damaged or cut short ({_words(error)})") from error
     return image, lower
@@ -181,6 +189,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise Unreadable(kinds.foreign(data)) from None
     except Image.DecompressionBombError as error:
         raise Unreadable(f"above the limit of {max_pixels / 1e6:g} megapixels (max_pixels)") from error
+    except MemoryError as error:
+        raise NotNow("not enough memory to open it") from error
     except Exception as error:  # as in _load
         raise Unreadable(f"damaged ({_words(error)})") from error
     if image.mode == "I" and image.format == "PPM" and image.tile[0][0] != "raw":  # type: ignore[attr-defined]

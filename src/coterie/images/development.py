@@ -4,7 +4,6 @@ A store whose pictures are all of 8 bits is only renamed. Otherwise the pixels a
 takes the store's name when it is whole: a process killed meanwhile finds the numbers again. S working size.
 """
 
-import json
 import os
 import shutil
 import zlib
@@ -13,7 +12,8 @@ from typing import IO
 
 import numpy as np
 
-from coterie.images import decode, deep, workers
+from coterie.images import decode, deep, journal, workers
+from coterie.run import disk
 
 NUMBERS = "numbers.f32"
 
@@ -28,23 +28,23 @@ def finish(part: Path, final: Path, size: int, wanted: deep.Wanted) -> None:
     shutil.rmtree(whole, ignore_errors=True)  # of a process that was killed here
     whole.mkdir()
     shutil.copyfile(part / "about.json", whole / "about.json")
-    lines = [json.loads(text) for text in (part / "journal.jsonl").read_bytes().splitlines()]
-    reads = [[workers.read_of(told) for told in line["reads"]] for line in lines]
-    levels = deep.levels((read.range for some in reads for read in some if read.range is not None), wanted)
+    parsed = [journal.parsed(text) for text in (part / "journal.jsonl").read_bytes().splitlines(keepends=True)]
+    lines = [line for line in parsed if line is not None]  # all of them: `trusted` has cut the file
+    levels = deep.levels((read.range for line in lines for read in line.reads if read.range is not None), wanted)
     with (
         open(part / "pixels.u8", "rb") as pixels,
         open(part / NUMBERS, "rb") as numbers,
         open(whole / "pixels.u8", "wb") as done,
-        open(whole / "journal.jsonl", "wb") as journal,
+        open(whole / "journal.jsonl", "wb") as kept,
     ):
-        for line, some in zip(lines, reads):
-            block = b"".join(_row(pixels.read(size * size * 3), read, numbers, size, levels) for read in some if not read.reason)
+        for line in lines:
+            block = b"".join(_row(pixels.read(size * size * 3), read, numbers, size, levels) for read in line.reads if not read.reason)
             done.write(block)
-            kept = {"rows": line["rows"], "crc": zlib.crc32(block), "numbers": 0, "reads": line["reads"]}
-            journal.write(json.dumps(kept).encode() + b"\n")
-        for file in (done, journal):
+            kept.write(journal.written(line._replace(numbers=0, crc=zlib.crc32(block))))
+        for file in (done, kept):
             file.flush()
             os.fsync(file.fileno())
+    disk.sync(whole)
     os.rename(whole, final)
     shutil.rmtree(part)
 

@@ -56,11 +56,11 @@ def decoded(source: Source, first: int, last: int, most: int, budget: Budget, wo
         for i in range(first, last):
             size = source.items[i].size
             make_room(size if 0 <= size <= most else 0)
-            got = _got(source, i, most)
+            one = got(source, i, most)
             if size < 0:  # a row of a table: only reading tells
-                make_room(len(got))
-            piece.append(got)
-            del got
+                make_room(len(one))
+            piece.append(one)
+            del one
         if piece:
             decode_piece()
     finally:
@@ -68,7 +68,8 @@ def decoded(source: Source, first: int, last: int, most: int, budget: Budget, wo
     return workers.joined(chunks)
 
 
-def _got(source: Source, i: int, most: int) -> workers.Got:
+def got(source: Source, i: int, most: int) -> workers.Got:
+    """The bytes of an item, or why they cannot be had."""
     try:
         return source.read(i, most)
     except decode.Unreadable as problem:

@@ -1,7 +1,9 @@
 """The store of decoded pictures: decode once, in parallel, into a flat uint8 file in the cache; continue after a kill, share between runs.
 
-A store is the folder `<key>`: `pixels.u8` (rows of size x size x 3), `journal.jsonl` (one line per finished chunk of items, in order) and
-`about.json`. While it is built the folder is called `<key>.part` and locked; the journal then says where to continue.
+A store is the folder `<key>`: `pixels.u8` (rows of size x size x 3), `journal.jsonl` (one line per finished chunk of items, in order, with
+checksums, see journal.py) and `about.json`. While it is built the folder is called `<key>.part` and locked; the journal then says where to
+continue. Every checksum is compared each time a store is opened; a damaged store is decoded again. Only what is wrong with the bytes of a
+picture is remembered: what could not be read is asked for each time, and when some of it can be had, the store is made again.
 The files of a picture with more than 8 bits stay numbers, in `numbers.f32`, until all have been seen (development.py).
 N images, S working size.
 """
@@ -14,27 +16,29 @@ import mmap
 import os
 import re
 import shutil
-import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import PIL
 import torch
 
 from coterie.errors import InputError
-from coterie.images import decode, deep, development, reading, workers
+from coterie.images import decode, deep, development, journal, reading, workers
 from coterie.images.sources import Source
-from coterie.images.workers import Read, read_of
-from coterie.run import machine
+from coterie.images.workers import Read
+from coterie.run import disk, machine
 
 Progress = Callable[[str, int, int], None]
+MOST_BUILDS = 3  # in one call; each was damaged, or cleared by another process, before it was opened
 _ENTRY = re.compile(r"[0-9a-f]{32}(\.part)?")
+_FILES = ("about.json", "journal.jsonl", "pixels.u8")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -71,31 +75,61 @@ def stored(
     """
     key = _key(source, size, max_pixels, wanted)
     final, part, count = cache / key, cache / f"{key}.part", len(source.items)
-    while (complete := _complete(final, size, count)) is None:
+    most, retry, built = decode.most_bytes(max_pixels), True, 0
+
+    def usable() -> tuple[list[Read], int] | None:
+        complete = journal.complete(final, size, count)
+        return None if complete and retry and _some_can_be_had(source, most, complete[0]) else complete
+
+    while (found := usable()) is None:
         with _disk_named(cache, count * size * size * 3):
-            part.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(part)
             with _locked(part) as mine:
+                if mine and final.exists() and usable() is None:  # damaged, or without pictures that can be read by now
+                    shutil.rmtree(final)
                 if mine and not final.exists():
+                    if built == MOST_BUILDS:
+                        raise InputError(f"the cache {cache} does not keep what is written to it; name another folder with --cache")
                     _build(source, size, max_pixels, part, progress)
                     development.finish(part, final, size, wanted)
-                    _sync(cache)
-                elif mine and _complete(final, size, count) is None:  # finished once, damaged since
-                    shutil.rmtree(final)
-    reads, rows = complete
+                    disk.sync(cache)
+                    built += 1
+                elif mine:
+                    shutil.rmtree(part)
+        retry = False  # whoever built it: what could not be read a moment ago is asked for again the next time
+    reads, rows = found
     levels = deep.levels((read.range for read in reads if read.range is not None), wanted)
-    return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)), levels)
+    try:
+        return Stored(reads, load_pixels(final / "pixels.u8", (rows, size, size, 3)), levels)
+    except FileNotFoundError:  # another process cleared the cache, or makes the store again, at this moment
+        return stored(source, size, max_pixels, cache, progress, wanted)
 
 
 def cache_entries(cache: Path) -> list[CacheEntry]:
-    """The stores in `cache`, unfinished ones too: key, how the user named the source, number of items, bytes on disk."""
+    """The stores in `cache`, unfinished and damaged ones too: key, how the user named the source, number of items, bytes on disk."""
     if not cache.is_dir():
         return []
     found = []
     for entry in sorted(cache.iterdir()):
-        if _ENTRY.fullmatch(entry.name) and (entry / "about.json").is_file():
-            about = json.loads((entry / "about.json").read_text())
-            found.append(CacheEntry(entry.name, about["source"], about["items"], sum(file.stat().st_size for file in entry.iterdir())))
+        if not _ENTRY.fullmatch(entry.name) or not any((entry / name).is_file() for name in _FILES):
+            continue
+        try:
+            held = sum(file.stat().st_size for file in entry.iterdir())
+        except FileNotFoundError:  # it was finished or removed at this moment
+            continue
+        found.append(CacheEntry(entry.name, *_about(entry / "about.json"), held))
     return found
+
+
+def _about(path: Path) -> tuple[str, int]:
+    """The source and the number of items of a store; the store is used without them."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(told["source"], str) and type(told["items"]) is int:
+            return told["source"], told["items"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return "(its about.json is damaged)", 0
 
 
 def clear_cache(cache: Path) -> int:
@@ -121,7 +155,7 @@ def load_pixels(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _key(source: Source, size: int, max_pixels: int, wanted: deep.Wanted) -> str:
-    made_by = [decode.VERSION, PIL.__version__, decode.reads_heif()]
+    made_by = [journal.FORMAT, decode.VERSION, PIL.__version__, decode.reads_heif()]
     items = [(item.path, item.size, item.stamp, item.fault) for item in source.items]
     told = json.dumps([source.kind, source.place, items, size, max_pixels, made_by, wanted])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
@@ -130,26 +164,27 @@ def _key(source: Source, size: int, max_pixels: int, wanted: deep.Wanted) -> str
 def _build(source: Source, size: int, max_pixels: int, part: Path, progress: Progress | None) -> None:
     """Decode what the journal does not have yet, append it in the order of the items, and put all of it on the disk."""
     row = size * size * 3
-    _write_json(part / "about.json", {"source": source.name, "kind": source.kind, "size": size, "items": len(source.items)})
+    about = {"source": source.name, "kind": source.kind, "size": size, "items": len(source.items)}
+    disk.write(part / "about.json", json.dumps(about).encode())
     names = ("pixels.u8", development.NUMBERS, "journal.jsonl")
     with ExitStack() as stack:
-        pixels, numbers, journal = (stack.enter_context(open(part / name, "ab+")) for name in names)
-        done = _trusted(pixels, numbers, journal, row)
+        pixels, numbers, lines = (stack.enter_context(open(part / name, "ab+")) for name in names)
+        stale = partial(_some_can_be_had, source, decode.most_bytes(max_pixels))
+        done = journal.trusted(pixels, numbers, lines, row, stale)
         _room(part, (len(source.items) - done) * row)
         with closing(_decoded(source, done, size, max_pixels)) as chunks:
             for chunk in chunks:
                 for file, data in ((pixels, chunk.block), (numbers, chunk.numbers)):
                     file.write(data)
                     file.flush()  # before the journal: a line is only ever written after its pixels
-                line = {"rows": chunk.rows, "crc": chunk.crc, "numbers": len(chunk.numbers), "reads": chunk.reads}
-                journal.write(json.dumps(line).encode() + b"\n")
-                journal.flush()
+                lines.write(journal.written(journal.Line(chunk.rows, len(chunk.numbers), chunk.crc, chunk.reads)))
+                lines.flush()
                 done += len(chunk.reads)
                 if progress is not None:
                     progress("decode", done, len(source.items))
-        for file in (pixels, numbers, journal):
+        for file in (pixels, numbers, lines):
             os.fsync(file.fileno())
-    _sync(part)
+    disk.sync(part)
 
 
 def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[workers.Chunk, None, None]:
@@ -172,39 +207,10 @@ def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generato
             yield waiting.popleft().result()
 
 
-def _trusted(pixels: Any, numbers: Any, journal: Any, row: int) -> int:
-    """How many items of an earlier, interrupted build are whole; the files are cut to them. Checked by checksum."""
-    for file in (pixels, numbers, journal):
-        file.seek(0)
-    items = rows = values = end = 0
-    for text in journal:
-        line = _parsed(text)
-        if line is None or zlib.crc32(numbers.read(line["numbers"]), zlib.crc32(pixels.read(line["rows"] * row))) != line["crc"]:
-            break
-        items, rows, values, end = items + len(line["reads"]), rows + line["rows"], values + line["numbers"], end + len(text)
-    pixels.truncate(rows * row)
-    numbers.truncate(values)
-    journal.truncate(end)
-    return items
-
-
-def _parsed(text: bytes) -> dict[str, Any] | None:
-    """A journal line, or None for one that was cut while it was written."""
-    try:
-        return json.loads(text) if text.endswith(b"\n") else None
-    except ValueError:
-        return None
-
-
-def _complete(final: Path, size: int, count: int) -> tuple[list[Read], int] | None:
-    """What was read and the number of rows, when the store `final` is there and whole; else None."""
-    if not (final / "journal.jsonl").is_file() or not (final / "pixels.u8").is_file():
-        return None
-    lines = [_parsed(text) for text in (final / "journal.jsonl").read_bytes().splitlines(keepends=True)]
-    whole = [line for line in lines if line is not None]
-    reads, rows = [read_of(told) for line in whole for told in line["reads"]], sum(line["rows"] for line in whole)
-    right = len(reads) == count and (final / "pixels.u8").stat().st_size == rows * size * size * 3
-    return (reads, rows) if right else None
+def _some_can_be_had(source: Source, most: int, reads: Sequence[Read], first: int = 0) -> bool:
+    """Whether the bytes of an item from `first` on can be had that could not when `reads` was written: its folder is back, say, or its
+    archive was mended."""
+    return any(isinstance(reading.got(source, i, most), bytes) for i, read in enumerate(reads, first) if not read.digest)
 
 
 @contextmanager
@@ -246,15 +252,3 @@ def _disk_named(cache: Path, needed: int) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise InputError(f"the cache {cache} cannot be written ({error.strerror}); name another folder with --cache") from error
         raise
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -32,7 +32,7 @@ Got = bytes | str  # the bytes of a file, or why they cannot be had
 class Read(NamedTuple):
     """What reading one item gave; `reason` is "" when its picture has a row in the store."""
 
-    digest: str  # of the file's bytes; "" when they could not be had
+    digest: str  # of the file's bytes; "" when they could not be had, or not be decoded for a reason that is not theirs
     size: int
     reason: str
     said: str = ""  # by the decoder, of a picture that it could read nevertheless
@@ -76,6 +76,10 @@ def decoded(files: Iterable[Got], size: int, max_pixels: int) -> Chunk:
                 range_ = picture.range
             else:
                 blocks.append(picture.tobytes())
+        except decode.NotNow as problem:
+            decode.remarks()
+            reads.append(Read("", len(data), str(problem)))
+            continue
         except decode.Unreadable as problem:
             reason = str(problem)
         said = decode.remarks()

@@ -53,15 +53,17 @@ def load(path: Path) -> Any:
 
 
 def load_latest(path: Path) -> Any | None:
-    """The newest undamaged state of `path` and `<path>.previous`; None when there is none."""
+    """The newest undamaged state of `path` and `<path>.previous`; None when there is none of either. Raises Damaged when none is whole."""
+    lost = None
     for candidate in (path, path.with_name(path.name + ".previous")):
         try:
             return load(candidate)
         except FileNotFoundError:
             continue
-        except InputError:
-            if candidate != path:
-                raise
+        except Damaged as error:
+            lost = error
+    if lost is not None:
+        raise lost
     return None
 
 

@@ -104,7 +104,7 @@ def read_assignments(run: Path) -> pa.Table:
     table = read_table(path, *COLUMNS).select(COLUMNS)
     wanted = (pa.types.is_integer, _is_text, pa.types.is_integer, pa.types.is_floating, _is_list_of_floats)
     for name, kind in zip(COLUMNS, wanted):
-        if not kind(table.schema.field(name).type) or table[name].null_count:
+        if len(table) and (not kind(table.schema.field(name).type) or table[name].null_count):
             raise damaged(path, f"is damaged: column {name} holds {table.schema.field(name).type}, or gaps")
     clusters_N, confidence_N = table["cluster"].to_numpy(), table["confidence"].to_numpy()
     try:

@@ -119,21 +119,18 @@ def _files(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, f"is damaged or cannot be read: {' '.join(str(error).split())}") from None
     files = told.get("files") if isinstance(told, dict) else None
-    if not isinstance(files, dict) or told.get("sha256") != _own(told):
+    if not isinstance(files, dict) or told.get("sha256") != _own(files):
         raise damaged(path, "is damaged: it does not have its own checksum")
     return files
 
 
 def _write(folder: Path, files: dict[str, Any]) -> None:
-    from coterie import __version__
-
-    told: dict[str, Any] = {"coterie": __version__, "files": files}
-    disk.write(folder / NAME, (json.dumps(told | {"sha256": _own(told)}, indent=1) + "\n").encode())
+    disk.write(folder / NAME, (json.dumps({"files": files, "sha256": _own(files)}, indent=1) + "\n").encode())
 
 
-def _own(told: dict[str, Any]) -> str:
+def _own(files: dict[str, Any]) -> str:
     """The checksum of the manifest itself, whatever its line breaks."""
-    return hashlib.sha256(json.dumps([told.get("coterie"), told.get("files")], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _entry(path: Path) -> dict[str, Any]:
