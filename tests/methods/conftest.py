@@ -23,6 +23,40 @@ def images() -> Images:
     return open_images(np.arange(N, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(4, 2).repeat(3, 3))
 
 
+@pytest.fixture
+def watch(monkeypatch):
+    """(place, name) -> a list of what is given to that function from now on, and of its answers: (arguments, answer), tensors as they were
+    at the call."""
+
+    def on(place, name: str) -> list[tuple[list, object]]:
+        real, calls = getattr(place, name), []
+
+        def watched(*given, **more):
+            was = [one.detach().clone() if isinstance(one, torch.Tensor) else one for one in (*given, *more.values())]
+            answer = real(*given, **more)
+            calls.append((was, answer))
+            return answer
+
+        monkeypatch.setattr(place, name, watched)
+        return calls
+
+    return on
+
+
+@pytest.fixture
+def drawn_ids(monkeypatch) -> list[torch.Tensor]:
+    """The ids of each batch that a run gives from now on."""
+    ids, batches = [], Run.batches
+
+    def watched(self, *given, **more):
+        for batch in batches(self, *given, **more):
+            ids.append(batch.index_B.clone())
+            yield batch
+
+    monkeypatch.setattr(Run, "batches", watched)
+    return ids
+
+
 def who(pixels_B3HW: torch.Tensor) -> torch.Tensor:
     """Whom these pixels show; `negative` ones show 255 less that."""
     return (pixels_B3HW[:, 0, 0, 0] * 255).round().long()

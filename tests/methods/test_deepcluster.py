@@ -6,10 +6,8 @@ import torch.nn.functional as F
 
 from coterie.clustering.kmeans import pca_whiten
 from coterie.clustering.power_iteration import power_iteration_clustering
-from coterie.learning.losses import cross_entropy, prototype_loss
 from coterie.methods import deepcluster
 from coterie.networks.heads import Classifier
-from coterie.run import Run
 
 from .conftest import N, negative, who
 
@@ -62,88 +60,62 @@ def test_the_classifier_sees_the_last_relu_that_the_features_lack(run, images, g
     assert (least == 0) if before else (least < -0.1)
 
 
-def test_whitened_features_are_clustered(run, images, monkeypatch):
+def test_whitened_features_are_clustered(run, images, monkeypatch, watch):
     """And the clusters the user would get, among the features as they are."""
     z_ND = torch.randn(N, 9, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 10) ** 2 + 50
-    asked, kmeans = [], deepcluster.kmeans
+    asked = watch(deepcluster, "kmeans")
     monkeypatch.setattr(deepcluster, "features", lambda *_: z_ND)
-    monkeypatch.setattr(
-        deepcluster, "kmeans", lambda rows, k, *given, **more: asked.append((rows, k, more)) or kmeans(rows, k, *given, **more)
-    )
     config = deepcluster.settled(deepcluster.Config(**V1, components=4))
     labels_N, k, kinds_N = deepcluster.cluster(torch.nn.Identity(), images, config, run, 0)
-    (plain, few, how), (white, many, _) = asked
+    (plain, few, *how), (white, many, *_) = (given for given, _ in asked)
     assert (few, many, k, len(labels_N.unique()), len(kinds_N.unique())) == (3, 6, 6, 6, 3)
-    assert plain is z_ND and how["spherical"] and torch.equal(white, pca_whiten(z_ND, 4)) and white.shape == (N, 4)
+    assert torch.equal(plain, z_ND) and True in how and torch.equal(white, pca_whiten(z_ND, 4)) and white.shape == (N, 4)
     config = deepcluster.settled(deepcluster.Config(**V1, components=4, clustering="power-iteration"))
     assert torch.equal(deepcluster.cluster(torch.nn.Identity(), images, config, run, 0)[0], power_iteration_clustering(white))
 
 
-def test_an_image_is_taught_the_pseudo_label_of_its_epoch(run, images, greys, monkeypatch):
+def test_an_image_is_taught_the_pseudo_label_of_its_epoch(run, images, greys, monkeypatch, watch):
     """From its view, and of each epoch's own clustering; the views of one epoch are drawn from all pseudo-clusters alike."""
-    clusterings, taught, cluster = [], [], deepcluster.cluster
+    clusterings, taught = watch(deepcluster, "cluster"), watch(deepcluster, "cross_entropy")
     monkeypatch.setattr(deepcluster, "view_of", lambda config: negative)
-    monkeypatch.setattr(deepcluster, "cluster", lambda *given: clusterings.append(cluster(*given)) or clusterings[-1])
-    monkeypatch.setattr(deepcluster, "cross_entropy", lambda logits, labels: taught.append(labels) or cross_entropy(logits, labels))
     greys.shown.clear()
     learn(greys, images, run, **V1, draws=2.0)
     seen = [255 - who(x) for training, _, x in greys.shown if training]
     assert len(seen) == len(taught) == 3 * 6
-    for step, (ids, labels) in enumerate(zip(seen, taught)):
-        assert torch.equal(labels, clusterings[step // 6][0][ids])
+    for step, (ids, ((_, labels), _)) in enumerate(zip(seen, taught)):
+        assert torch.equal(labels, clusterings[step // 6][1][0][ids])
     for epoch in range(3):
-        shares = torch.cat(taught[6 * epoch : 6 * epoch + 6]).bincount(minlength=6)
+        shares = torch.cat([labels for (_, labels), _ in taught[6 * epoch : 6 * epoch + 6]]).bincount(minlength=6)
         assert (shares == 8).all(), "48 draws, six pseudo-clusters"
 
 
 # ---- v2
 
 
-def test_the_bank_holds_what_was_seen_last(run, images, greys, monkeypatch):
+def test_the_bank_holds_what_was_seen_last(run, images, greys, watch, drawn_ids):
     """Row by row; who filled no batch keeps the features of before."""
-    banks, learned, drawn = [], [], []
-    cluster_bank, batches = deepcluster.cluster_bank, Run.batches
-
-    def spy(self, *given, **more):
-        for batch in batches(self, *given, **more):
-            drawn.append(batch.index_B.clone())
-            yield batch
-
-    monkeypatch.setattr(Run, "batches", spy)
-    monkeypatch.setattr(
-        deepcluster, "cluster_bank", lambda bank, seen, *more: banks.append((bank.clone(), seen.clone())) or cluster_bank(bank, seen, *more)
-    )
-    monkeypatch.setattr(deepcluster, "prototype_loss", lambda z, *more: learned.append(z.detach().clone()) or prototype_loss(z, *more))
+    asked, learned = watch(deepcluster, "cluster_bank"), watch(deepcluster, "prototype_loss")
     learn(greys, images, run, **V2 | {"batch": 10})
-    assert [int(seen.sum()) for _, seen in banks] == [N, 20, 20] and len(learned) == len(drawn) == 6
+    banks = [(bank, seen) for (bank, seen, *_), _ in asked]
+    assert [int(seen.sum()) for _, seen in banks] == [N, 20, 20] and len(learned) == len(drawn_ids) == 6
     torch.testing.assert_close(banks[0][0][0], banks[0][0][1]), "at first the clean images' features, twice"
     assert float(banks[0][0].norm(dim=2).min()) > 0.99
     for epoch in (1, 2):
         want, seen = banks[epoch - 1][0].clone(), torch.zeros(N, dtype=torch.bool)
         for step in (2 * epoch - 2, 2 * epoch - 1):
-            want[:, drawn[step]] = learned[step]
-            seen[drawn[step]] = True
+            want[:, drawn_ids[step]] = learned[step][0][0]
+            seen[drawn_ids[step]] = True
         assert torch.equal(banks[epoch][0], want) and torch.equal(banks[epoch][1], seen)
 
 
-def test_a_view_learns_the_prototypes_of_its_images_label(run, images, greys, monkeypatch):
-    given, found, drawn = [], [], []
-    cluster_bank, batches = deepcluster.cluster_bank, Run.batches
-
-    def spy(self, *words, **more):
-        for batch in batches(self, *words, **more):
-            drawn.append(batch.index_B.clone())
-            yield batch
-
-    monkeypatch.setattr(Run, "batches", spy)
-    monkeypatch.setattr(deepcluster, "cluster_bank", lambda *words: found.append(cluster_bank(*words)) or found[-1])
-    monkeypatch.setattr(deepcluster, "prototype_loss", lambda *words: given.append(words) or prototype_loss(*words))
+def test_a_view_learns_the_prototypes_of_its_images_label(run, images, greys, watch, drawn_ids):
+    found, learned = watch(deepcluster, "cluster_bank"), watch(deepcluster, "prototype_loss")
     learn(greys, images, run, **V2 | {"small_views": 1})
-    for step, (z_VBD, prototypes_HKD, labels_HB, temperature) in enumerate(given):
-        labels_HN, wanted_HKD = found[step // 3]
+    for step, ((z_VBD, prototypes_HKD, labels_HB, temperature), _) in enumerate(learned):
+        labels_HN, wanted_HKD = found[step // 3][1]
         assert z_VBD.shape == (3, 8, 5) and temperature == 0.1
-        assert torch.equal(prototypes_HKD, wanted_HKD) and torch.equal(labels_HB, labels_HN[:, drawn[step]])
-    torch.testing.assert_close(given[0][0].norm(dim=2), torch.ones(3, 8))
+        assert torch.equal(prototypes_HKD, wanted_HKD) and torch.equal(labels_HB, labels_HN[:, drawn_ids[step]])
+    torch.testing.assert_close(learned[0][0][0].norm(dim=2), torch.ones(3, 8))
 
 
 def test_heads_cluster_the_two_views_in_turns(run):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from coterie.learning.losses import purified_cluster_loss
 from coterie.methods import pcp
 from coterie.methods.fitted import Fitted
 from coterie.networks.bank import MemoryBank
@@ -49,14 +48,13 @@ def said(monkeypatch) -> list:
     return Ballot.said
 
 
-def test_the_present_clustering_does_not_vote_on_itself(fit, said, monkeypatch):
+def test_the_present_clustering_does_not_vote_on_itself(fit, said, watch):
     """It is remembered whole, as it was before any image was left out, and after the vote on it."""
-    clusterings, cluster = [], pcp.cluster
-    monkeypatch.setattr(pcp, "cluster", lambda *given: clusterings.append(cluster(*given)) or clusterings[-1])
+    clusterings = watch(pcp, "cluster")
     fit()
     assert [what for what, *_ in said] == ["revise", "remember"] * 4, "from the middle of the round on"
     for i, (_, labels_N, _) in enumerate(said):
-        assert labels_N is clusterings[4 + i // 2].labels_N
+        assert labels_N is clusterings[4 + i // 2][1].labels_N
 
 
 def test_later_rounds_vote_from_a_tenth_of_them_on(fit, said):
@@ -64,35 +62,21 @@ def test_later_rounds_vote_from_a_tenth_of_them_on(fit, said):
     assert [what for what, *_ in said] == ["revise", "remember"] * 10 + ["remember"] * 2 + ["revise", "remember"] * 18
 
 
-def test_what_the_vote_leaves_is_learned(fit, said, monkeypatch):
+def test_what_the_vote_leaves_is_learned(fit, said, monkeypatch, watch, drawn_ids):
     """From one view, against a bank that holds each image's features as they were before this batch."""
-    given, written, drawn, batches = [], [], [], Run.batches
     monkeypatch.setattr(pcp.augment, "pretext", lambda name, size: negative)
-
-    def spy(features_BD, index_B, bank_ND, labels_N, *more):
-        given.append((features_BD.detach().clone(), index_B, bank_ND.clone(), labels_N, more))
-        return purified_cluster_loss(features_BD, index_B, bank_ND, labels_N, *more)
-
-    def batched(self, *words, **more):
-        for batch in batches(self, *words, **more):
-            drawn.append(batch)
-            yield batch
-
-    write = MemoryBank.write
-    monkeypatch.setattr(pcp, "purified_cluster_loss", spy)
-    monkeypatch.setattr(Run, "batches", batched)
-    monkeypatch.setattr(
-        MemoryBank, "write", lambda self, index, z, momentum: (written.append((index, z)), write(self, index, z, momentum))[1]
-    )
+    learned, written = watch(pcp, "purified_cluster_loss"), watch(MemoryBank, "write")
     fit(bank_momentum=0.25)
     revised = [answer for what, _, answer in said if what == "revise"]
     for epoch, answer in enumerate(revised, 4):
-        assert all(torch.equal(labels_N, answer) for *_, labels_N, _ in given[3 * epoch : 3 * epoch + 3])
-    for (z_BD, index_B, bank_ND, _, more), batch, (index, z), after in zip(given, drawn, written, given[1:]):
-        assert torch.equal(index_B, batch.index_B) and torch.equal(index, index_B) and torch.equal(z, z_BD) and more == (0.1, True)
+        assert all(torch.equal(labels_N, answer) for (_, _, _, labels_N, *_), _ in learned[3 * epoch : 3 * epoch + 3])
+    assert len(learned) == len(written) == len(drawn_ids) == 3 * 8
+    for (given, _), (later, _), ((_, index, z, momentum), _), ids in zip(learned, learned[1:], written, drawn_ids):
+        z_BD, index_B, bank_ND, _, *more = given
+        assert torch.equal(index_B, ids) and torch.equal(index, ids) and torch.equal(z, z_BD) and (momentum, more) == (0.25, [0.1, True])
         want = bank_ND.clone()
-        want[index_B] = torch.nn.functional.normalize(0.25 * bank_ND[index_B] + 0.75 * z_BD, dim=1)
-        torch.testing.assert_close(after[2], want)
+        want[ids] = torch.nn.functional.normalize(0.25 * bank_ND[ids] + 0.75 * z_BD, dim=1)
+        torch.testing.assert_close(later[2], want)
 
 
 def test_the_warm_up_mixes_the_losses_as_it_says(fit, greys, monkeypatch):
@@ -113,21 +97,21 @@ def test_the_warm_up_mixes_the_losses_as_it_says(fit, greys, monkeypatch):
 
 
 @pytest.mark.parametrize("view, seen", [("clean", 0), ("augmented", 255)])
-def test_what_is_clustered(fit, greys, monkeypatch, view, seen):
+def test_what_is_clustered(fit, greys, monkeypatch, watch, view, seen):
     """The network's features after all that was learned so far, of clean images or of views."""
-    asked, cluster = [], pcp.cluster
-    monkeypatch.setattr(pcp, "cluster", lambda z_ND, k, *more: asked.append((z_ND, k)) or cluster(z_ND, k, *more))
+    asked = watch(pcp, "cluster")
     monkeypatch.setattr(pcp.augment, "pretext", lambda name, size: negative)
     fit(cluster_view=view, vote=False, progressive=False, floor=4)
-    assert len(asked) == 8 and {k for _, k in asked} == {4} and asked[0][0].shape == (N, 5)
+    given = [words for words, _ in asked]
+    assert len(given) == 8 and {k for _, k, *_ in given} == {4} and given[0][0].shape == (N, 5)
     whole = [who(x) for training, _, x in greys.shown if not training and len(x) == N]
-    assert torch.equal(whole[-1], (seen - torch.arange(N)).abs()) and not torch.equal(asked[0][0], asked[-1][0])
+    assert torch.equal(whole[-1], (seen - torch.arange(N)).abs()) and not torch.equal(given[0][0], given[-1][0])
 
 
-def test_the_rate_and_the_clusters_follow_the_round(fit, monkeypatch):
-    rates, asked, cluster = [], [], pcp.cluster
+def test_the_rate_and_the_clusters_follow_the_round(fit, monkeypatch, watch):
+    rates, asked = [], watch(pcp, "cluster")
     monkeypatch.setattr(pcp, "set_rate", lambda optimizer, rate: rates.append(rate))
-    monkeypatch.setattr(pcp, "cluster", lambda z_ND, k, *more: asked.append(k) or cluster(z_ND, k, *more))
     fit(epochs=10, floor=4)
+    counts = [k for (_, k, *_), _ in asked]
     assert rates == pytest.approx([0.03] * 6 + [0.003] * 2 + [0.0003] * 2)
-    assert asked == [max(4, round(N ** (1 - epoch / 10))) for epoch in range(10)] and asked[0] == N and asked[-1] == 4
+    assert counts == [max(4, round(N ** (1 - epoch / 10))) for epoch in range(10)] and counts[0] == N and counts[-1] == 4

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coterie.images import Batch
-from coterie.learning.losses import bank_cross_entropy, info_nce, neighbourhood_loss, noise_contrastive, nt_xent, spreading_loss
-from coterie.learning.pseudo_labels import surest_neighbourhoods
+from coterie.learning.losses import bank_cross_entropy, info_nce, neighbourhood_loss, nt_xent, spreading_loss
 from coterie.methods.pretext import PretextConfig, anchors, byol, instance, moco, rotation, simclr, spreading
 
 from .conftest import N, who
@@ -162,35 +161,26 @@ def test_instance_finds_the_image_in_a_bank_of_what_was_seen_before(ask, greys, 
     torch.testing.assert_close(bank.all_ND, written(before, IDS, z.detach(), 0.25), **CLOSE)
 
 
-def test_the_constant_of_the_noise_is_estimated_once(ask, greys, monkeypatch):
-    asked, given = ask(instance, negatives=6), []
-    monkeypatch.setattr(
-        instance, "noise_contrastive", lambda *words: given.append([*words[:5], words[5].clone()]) or noise_contrastive(*words)
-    )
+def test_the_constant_of_the_noise_is_estimated_once(ask, watch):
+    asked, learned = ask(instance, negatives=6), watch(instance, "noise_contrastive")
     asked.loss(IDS), asked.loss([1, 4])
-    (_, index, bank, noise, _, constant), (*_, again) = given
-    z = given[0][0].detach()
+    ((z, index, bank, noise, _, constant), _), ((*_, again), _) = learned
     scores = (z[:, None] * bank[torch.cat([index[:, None], noise], 1)]).sum(2).div(0.3).exp()
     assert noise.shape == (B, 6) and torch.equal(constant, again)
     torch.testing.assert_close(constant, scores.mean() * N, **CLOSE)
 
 
-def test_anchors_dare_more_in_each_round(ask, greys, monkeypatch):
-    """The first round has no anchor, the second half the images, the third all; each round's neighbours are found in the bank as it is then."""
-    found = []
-    real = surest_neighbourhoods
-    monkeypatch.setattr(
-        anchors, "surest_neighbourhoods", lambda rows, *more: found.append((rows.clone(), more, real(rows, *more))) or found[-1][-1]
-    )
+def test_anchors_dare_more_in_each_round(ask, greys, watch):
+    """The first round has none, the second half the images, the third all; each finds the neighbours in the bank as it is then."""
+    found = watch(anchors, "surest_neighbourhoods")
     asked = ask(anchors, anchor_rounds=3, pretext_epochs=7, anchor_neighbors=2, bank_momentum=0.25)
-    assert [more for _, more, _ in found] == [(0, 2, 0.3), (N // 2, 2, 0.3), (N, 2, 0.3)]
+    assert [given[1:] for given, _ in found] == [[0, 2, 0.3], [N // 2, 2, 0.3], [N, 2, 0.3]]
     assert [(stage, epochs) for stage, epochs, _ in asked.stages] == [("pretext", 2), ("pretext, round 2", 2), ("pretext, round 3", 3)]
     bank, network = asked.kept["bank"], nn.Sequential(greys, asked.trained["projector"])
-    for _, _, loss_of in asked.stages:
-        nudge(network, 0.1)
-    for (*_, neighbours), (_, _, loss_of), number in zip(found, asked.stages, range(3)):
+    nudge(network)
+    for turn, ((_, neighbours), (_, _, loss_of)) in enumerate(zip(found, asked.stages)):
         before = bank.all_ND.clone()
-        got, z = asked.loss(IDS, loss_of), network(asked.views(IDS)[number % 2])
+        got, z = asked.loss(IDS, loss_of), network(asked.views(IDS)[turn % 2])
         torch.testing.assert_close(got, neighbourhood_loss(z, torch.tensor(IDS), before, neighbours, 0.3), **CLOSE)
         torch.testing.assert_close(bank.all_ND, written(before, IDS, z.detach(), 0.25), **CLOSE)
 

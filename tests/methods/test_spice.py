@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from coterie.learning.losses import cross_entropy, fixmatch, softmax
+from coterie.learning.losses import softmax
 from coterie.methods import spice
 from coterie.methods.fitted import Fitted
 from coterie.networks.heads import Heads, MlpHeads
@@ -25,35 +25,22 @@ def clustered(encoder, images, run) -> Fitted:
 # ---- prototypes
 
 
-def test_pseudo_labels_are_made_of_weak_views_and_learned_from_strong_ones(run, images, greys, monkeypatch):
+def test_pseudo_labels_are_made_of_weak_views_and_learned_from_strong_ones(run, images, greys, monkeypatch, watch):
     """The first batch, while the heads are still those of the start."""
     z_ND = spice.features(greys, images, run)
     weak, strong = lambda x, rng: x + 100 / 255, lambda x, rng: x + 200 / 255
     monkeypatch.setattr(spice, "view_of", lambda name, config: {"weak": weak, "strong": strong}[name])
     start = Run(seed=run.seed, devices=run.devices).new("heads", MlpHeads, 6, 3, 2)
     start.standardise(z_ND)
-    made, learned = [], []
-    prototype, pair_loss = spice.prototype, spice.pair_loss
-    monkeypatch.setattr(spice, "prototype", lambda *given: made.append((*given, prototype(*given))) or made[-1][-1])
-    monkeypatch.setattr(spice, "pair_loss", lambda *given: learned.append(given) or pair_loss(*given))
-    config = spice.Config(
-        n_clusters=3,
-        n_heads=2,
-        head_epochs=1,
-        head_steps=1,
-        head_batch=12,
-        head_repeats=1,
-        head_part=100,
-        components=0,
-        overlap=False,
-        core_share=0.6,
-    )
+    made, learned = watch(spice, "prototype"), watch(spice, "pair_loss")
+    small = {"n_clusters": 3, "n_heads": 2, "head_epochs": 1, "head_steps": 1, "head_batch": 12, "head_repeats": 1, "head_part": 100}
+    config = spice.Config(**small, components=0, overlap=False, core_share=0.6)
     spice.learn_prototypes(greys, z_ND, RING, images, config, run)
 
-    features_BD, p_HBK, share, overlap, (index_HM, labels_HM) = made[0]
+    (features_BD, p_HBK, share, overlap), (index_HM, labels_HM) = made[0]
     ids = (features_BD[:, None] - z_ND).abs().sum(2).argmin(1)
     assert torch.equal(features_BD, z_ND[ids]) and len(ids.unique()) == 12 and (share, overlap) == (0.6, False)
-    others = torch.cat([(other[0][:, None] - z_ND).abs().sum(2).argmin(1) for other in made])
+    others = torch.cat([(given[0][:, None] - z_ND).abs().sum(2).argmin(1) for given, _ in made])
     assert sorted(others.tolist()) == list(range(N)), "an epoch goes through the set"
 
     def head_of(shift: int) -> torch.Tensor:
@@ -62,7 +49,7 @@ def test_pseudo_labels_are_made_of_weak_views_and_learned_from_strong_ones(run, 
 
     with torch.no_grad():
         torch.testing.assert_close(p_HBK, softmax(head_of(100))[:, ids], rtol=1e-4, atol=1e-5)
-        logits_HMK, labels = learned[0][:2]
+        logits_HMK, labels = learned[0][0][:2]
         for head in range(2):
             want = torch.cat([head_of(200)[head, ids[index_HM[head]]], labels_HM[head, :, None].float()], 1)
             got = torch.cat([logits_HMK[head], labels[head, :, None].float()], 1)
@@ -98,28 +85,22 @@ def test_heads_are_asked_to_use_all_clusters_only_when_these_are_many():
 # ---- joint
 
 
-def test_who_is_taught_and_by_which_view(run, images, monkeypatch):
+def test_who_is_taught_and_by_which_view(run, images, monkeypatch, watch):
     """Reliable images by their label on weak views; all images by their own weak view on a strong one."""
     monkeypatch.setattr(spice.augment, "fixmatch_weak", lambda name: same)
     monkeypatch.setattr(spice.augment, "fixmatch_strong", lambda name: negative)
-    taught, together = [], []
-    monkeypatch.setattr(
-        spice, "cross_entropy", lambda logits, labels: (taught.append((logits[:, 0], labels)), cross_entropy(logits, labels))[1]
-    )
-    monkeypatch.setattr(
-        spice, "fixmatch", lambda weak, strong, bar: (together.append((weak[:, 0], strong[:, 0], bar)), fixmatch(weak, strong, bar))[1]
-    )
+    taught, together = watch(spice, "cross_entropy"), watch(spice, "fixmatch")
     encoder, head = Number(), Told()
     before = Fitted.from_parts(encoder, head, spice.features(encoder, images, run))
     reliable = torch.where(torch.arange(N) % 2 == 0, torch.arange(N) % 3, -1)
     config = spice.Config(**JOINT | {"joint_epochs": 3}, joint_rate=1e-20, joint_decay=0.0, threshold=0.7)
     spice.learn_together(before, reliable, RING, images, config, run)
     assert len(taught) == len(together) == 9
-    for logits, labels in taught:
-        ids = logits.round().long()
+    for (logits, labels), _ in taught:
+        ids = logits[:, 0].round().long()
         assert len(ids) == 8 and (reliable[ids] >= 0).all() and torch.equal(labels, reliable[ids])
-    weak, strong = (torch.cat([pair[i] for pair in together]).round().long() for i in (0, 1))
-    assert torch.equal(strong, 255 - weak) and (weak.bincount(minlength=N) == 3).all() and {bar for *_, bar in together} == {0.7}
+    weak, strong = (torch.cat([given[side][:, 0] for given, _ in together]).round().long() for side in (0, 1))
+    assert torch.equal(strong, 255 - weak) and (weak.bincount(minlength=N) == 3).all() and {given[2] for given, _ in together} == {0.7}
 
 
 def test_the_average_is_what_is_returned(run, images, greys, monkeypatch):
