@@ -71,13 +71,14 @@ def write_csv(table: pa.Table, path: Path) -> None:
     A path that starts with = + - @, tab or return gets a leading ', so that no spreadsheet runs it as a formula.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer, quoting = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
         k = probabilities(table.slice(0, 1)).shape[1]
         writer.writerow([*COLUMNS[:-1], *(f"p_{i}" for i in range(k))])
         for batch in table.to_batches(max_chunksize=10_000):
             rows = batch.to_pydict()
             for i, name, cluster, confidence, p in zip(*(rows[column] for column in COLUMNS)):
-                writer.writerow([i, _harmless(name), cluster, f"{confidence:.7g}", *(f"{value:.7g}" for value in p)])
+                row = [i, _harmless(name), cluster, f"{confidence:.7g}", *(f"{value:.7g}" for value in p)]
+                (quoting if "\r" in name else writer).writerow(row)  # before Python 3.13 a lone return would end the row
 
 
 def _harmless(cell: str) -> str:

@@ -155,6 +155,18 @@ def test_a_split_centroid_goes_both_ways():
     assert torch.equal(got[2], c[2]), "a lone member has nothing to share"
 
 
+def test_donors_are_drawn_by_what_they_can_spare():
+    """A cluster of n members gives with a chance in proportion to n - 1: one of a single member never does."""
+    sizes, times = torch.tensor([1, 0, 3, 1, 2, 1, 1, 1]), [0] * 8
+    for seed in range(300):
+        lloyd = module._Lloyd(torch.zeros(10, 2), 8, False, module.Alone(), seeded(seed))
+        start = torch.arange(1.0, 17).view(8, 2)
+        got = lloyd.split(start.clone(), sizes)
+        (donor,) = [k for k in range(8) if k != 1 and not torch.equal(got[k], start[k])]
+        times[donor] += 1
+    assert times[2] + times[4] == 300 and abs(times[2] - 200) < 4 * (300 * 2 / 9) ** 0.5, times
+
+
 def test_zero_rows_and_opposite_rows_under_cosine():
     x = torch.cat([torch.zeros(5, 3), torch.eye(3).repeat(10, 1), -torch.eye(3).repeat(10, 1)])
     for seed in range(5):

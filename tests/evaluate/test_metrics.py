@@ -130,6 +130,15 @@ def test_calibration_equals_loops():
     assert metrics.expected_calibration_error(LABELS, sure) == metrics.risk_coverage_area(LABELS, sure) == 0
 
 
+def test_a_bin_of_calibration_holds_its_upper_end():
+    """Two bins: a confidence of exactly 1/2 counts in the lower one, beside which a right image of 3/4 stands in the upper one."""
+    p = [[0.5, 0.25, 0.25], [0.75, 0.25, 0.0]]
+    assert metrics.expected_calibration_error([1, 0], p, bins=2, matched=True) == pytest.approx((0.5 + 0.25) / 2)
+    quarters = [[0.25] * 4, [0.5, 0.5, 0, 0], [0.75, 0.25, 0, 0], [1, 0, 0, 0]]
+    want = (abs(0.25 - 1) + abs(0.5 - 0) + abs(0.75 - 1) + abs(1 - 0)) / 4
+    assert metrics.expected_calibration_error([0, 1, 0, 1], quarters, bins=4, matched=True) == pytest.approx(want)
+
+
 def test_risk_coverage_equals_loops():
     right = np.array([metrics.match(LABELS, P.argmax(1)).get(int(k)) == c for k, c in zip(P.argmax(1), LABELS)])
     order = np.argsort(-P.max(1))

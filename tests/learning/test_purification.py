@@ -120,6 +120,24 @@ def test_votes_wait_until_the_window_is_full_and_survive_a_restart():
         Votes(window=0)
 
 
+def test_a_score_at_the_bound_stays_and_comes_and_two_are_a_cluster():
+    """Numbers that floats hold exactly: with decay 1/2 and two votes scores are 1/4, 3/4, 5/4 and 7/4."""
+    labels = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    middle = torch.tensor([0, 4, 6])  # who stands in the middle of each cluster
+    votes = Votes(window=2, decay=0.5, drop_below=0.25, add_from=1.75)
+    votes.remember(torch.tensor([0, 1, 0, 0, 0, 1, 0, 1]))  # with its middle: 2, 3; not: 1, 5, 7
+    votes.remember(torch.tensor([0, 1, 0, 1, 0, 1, 0, 0]))  # with its middle: 2, 7; not: 1, 3, 5
+    assert votes.scores(labels, middle).tolist() == [1.75, 0.25, 1.75, 0.75, 1.75, 0.25, 1.75, 1.25]
+    kept = torch.tensor([0, 0, -1, -1, 1, 1, 2, -1])
+    assert votes.revise(kept, labels, middle).tolist() == [0, 0, 0, -1, 1, 1, -1, -1], (
+        "1 and 5 stay at the bound, 2 comes at it, 6 is alone"
+    )
+    votes.drop_below, votes.add_from = 0.2500001, 1.7500001
+    assert votes.revise(kept, labels, middle).tolist() == [-1] * 8, "beyond it each of them goes, and who is alone then"
+    votes.add_from = 1.25
+    assert votes.revise(kept, labels, middle).tolist() == [0, -1, 0, -1, -1, -1, 2, 2]
+
+
 def test_the_numbering_of_past_clusters_does_not_matter(clustering):
     features, labels = clustering
     kept, middle = near_centroid(features, labels), anchors(features, labels)

@@ -207,3 +207,13 @@ def test_mistakes_are_named(photos, tmp_path):
         export(run, "csv", tmp_path)
     with pytest.raises(InputError, match="no run folder"):
         export(tmp_path / "norun", "csv", tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_name_in_a_csv_is_a_formula(tmp_path, first):
+    """Whatever a spreadsheet takes for the start of one is led by a quote; the name behind it is whole."""
+    labels, name = np.arange(3), f"{first}1+cmd|x.png"
+    assert export(sorted_run(tmp_path, ["a.png", name, "b-1.png"], labels), "csv", tmp_path / "out.csv") == 3
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert paths == ["a.png", "'" + name, "b-1.png"]
