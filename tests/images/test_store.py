@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from coterie.errors import InputError
 from coterie.images import Images, cache_entries, clear_cache, decode, default_cache, open_images, sources, store, workers
@@ -458,7 +458,7 @@ def test_broken_bytes_are_remembered(folder, cache, monkeypatch):
 def test_want_of_memory_is_not_remembered(folder, cache, monkeypatch):
     load = Image.Image.load
     with monkeypatch.context() as patch:
-        patch.setattr(decode.ImageFile.ImageFile, "load", lambda self: (_ for _ in ()).throw(MemoryError()))
+        patch.setattr(ImageFile.ImageFile, "load", lambda self: (_ for _ in ()).throw(MemoryError()))
         with pytest.raises(InputError, match="not enough memory"):
             open_images(folder, 16, cache)
     assert Image.Image.load is load and len(open_images(folder, 16, cache)) == 40

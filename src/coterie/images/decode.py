@@ -3,18 +3,15 @@
 import hashlib
 import importlib.util
 import io
-import logging
-import os
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache, partial
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from coterie.images import deep, kinds
+from coterie.images.strict import MOST_SAID as MOST_SAID
+from coterie.images.strict import remarks as remarks
+from coterie.images.strict import strict_pillow as strict_pillow
 
 VERSION = 2  # raise it when the same file would give other pixels: stores of older versions are then not used
 DARK = (64, 64, 64)  # under pictures that a white ground would hide: white stands out from it, and so does black
@@ -32,23 +29,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_pillow = threading.Lock()
 SCALED = "coterie scaled"  # in the info of an image whose values were scaled to 0..65535 when it was decoded
-MOST_SAID = 300  # characters
-
-
-class _Ear(logging.Handler):
-    """Takes what Pillow logs, apart for each thread, so that it reaches the reason and not the terminal."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said, self.file = threading.local(), -1
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.said.lines = [*getattr(self.said, "lines", []), record.getMessage()]
-
-
-_ear = _Ear()
 
 
 class Unreadable(Exception):
@@ -57,31 +38,6 @@ class Unreadable(Exception):
 
 class NotNow(Unreadable):
     """One for which its bytes are not to blame: nothing to remember, as another time it may be read."""
-
-
-@contextmanager
-def strict_pillow(max_pixels: int, stderr: int = -1) -> Iterator[None]:
-    """Set Pillow's switches for strangers' files, and put them back after: our pixel limit, no half-read pictures, no warnings, its log to
-    `remarks`; and what C libraries write into the file `stderr`, a descriptor, where this process has such a file for it.
-
-    One holder at a time: the switches belong to the process. Pillow refuses above twice MAX_IMAGE_PIXELS.
-    """
-    with _pillow, warnings.catch_warnings():
-        before, log = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES), logging.getLogger("PIL")
-        aloud, log.propagate = log.propagate, False
-        log.addHandler(_ear)
-        _ear.file = stderr
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        Image.init()
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = -(-max_pixels // 2), False
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
-            log.removeHandler(_ear)
-            _ear.file = -1
-            log.propagate = aloud
 
 
 def square(data: bytes, size: int, max_pixels: int) -> Image.Image | deep.Deep:
@@ -133,18 +89,6 @@ def digest(data: bytes) -> str:
 def reads_heif() -> bool:
     """Whether HEIC files can be decoded here: the extra `coterie[heic]` is installed."""
     return importlib.util.find_spec("pillow_heif") is not None
-
-
-def remarks() -> str:
-    """What Pillow has said to its log in this thread, and C libraries to their file, since the last call: in one line, each sentence once,
-    cut where it gets long; "" for nothing."""
-    said, _ear.said.lines = getattr(_ear.said, "lines", []), []
-    if _ear.file >= 0 and (length := os.lseek(_ear.file, 0, os.SEEK_CUR)):
-        said += os.pread(_ear.file, min(length, 1 << 16), 0).decode(errors="replace").replace("tempfile.tif: ", "").splitlines()
-        os.ftruncate(_ear.file, 0)
-        os.lseek(_ear.file, 0, os.SEEK_SET)
-    text = "; ".join(dict.fromkeys(" ".join(line.split()) for line in said if line.strip()))
-    return text if len(text) <= MOST_SAID else f"{text[: MOST_SAID - 4]} ..."
 
 
 def _load(data: bytes, size: int, max_pixels: int) -> tuple[Image.Image, Image.Image | None]:
