@@ -43,7 +43,7 @@ def test_the_note_and_the_levels_stay_with_the_run(fitted):
     notes = [row["text"] for row in model.history_ if row["stage"] == "note"]
     assert len(notes) == 1 and "4095 as white" in notes[0]
     made = json.loads((run / "config.json").read_text())
-    assert made["source"]["levels"] == {"integer": [0.0, 4095.0]} and made["settings"]["white"] == 0.0
+    assert made["source"]["levels"] == {"integer16": [0.0, 4095.0]} and made["settings"]["white"] == 0.0
     assert not any("8 bits" in worry for worry in model.health_)
 
 
@@ -51,7 +51,7 @@ def test_new_pictures_have_the_white_of_the_fitted_ones(fitted, tmp_path):
     _, run, model = fitted
     dark = deep(tmp_path / "dark", [1000] * 4, seed=50)  # alone, they would be as light as the light ones are
     images, _, _ = predict(run, dark, Devices("cpu"))
-    assert images.levels == {"integer": (0.0, 4095.0)} and int(images.pixels.max()) == round(1000 / 4095 * 255)
+    assert images.levels == {"integer16": (0.0, 4095.0)} and int(images.pixels.max()) == round(1000 / 4095 * 255)
     assert set(model.predict(dark)) == {model.labels_[1]} != {model.labels_[0]}
     assert (load(run).predict(dark) == model.predict(dark)).all()
 
@@ -59,7 +59,7 @@ def test_new_pictures_have_the_white_of_the_fitted_ones(fitted, tmp_path):
 def test_white_is_a_setting(fitted, tmp_path):
     source, _, _ = fitted
     images, planned = plan(source, "kmeans", clusters=2, settings={"white": "8190", "image_size": 16})
-    assert planned.config.white == 8190.0 and images.levels == {"integer": (0.0, 8190.0)} and int(images.pixels.max()) == 128
+    assert planned.config.white == 8190.0 and images.levels == {"integer16": (0.0, 8190.0)} and int(images.pixels.max()) == 128
 
 
 def test_pictures_opened_with_another_white_are_another_fit(fitted):

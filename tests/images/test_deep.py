@@ -117,7 +117,7 @@ def test_floats(values, white):
 
 @pytest.mark.parametrize("most, white", [(1, 1), (200, 255), (300, 511), (1023, 1023), (1024, 2047), (65_535, 65_535), (70_000, 131_071)])
 def test_integers_have_the_white_of_the_fewest_bits_that_hold_them(most, white):
-    assert deep.levels([deep.Range("integer", 0.0, float(most), 1, False)]) == {"integer": (0.0, float(white))}
+    assert deep.levels([deep.Range("integer16", 0.0, float(most), 1, False)]) == {"integer16": (0.0, float(white))}
     seen = look(tiff(np.linspace(0, most, 1024).reshape(32, 32).astype(np.int32)))
     assert seen.max() == round(most / white * 255) >= 127 and seen.min() == 0
 
@@ -139,14 +139,14 @@ def test_where_the_format_fixes_white_it_is_taken():
 
 
 def test_resizing_is_done_before_rounding():
-    seen = look(png((TWELVE // 16).astype(np.uint16)), 8, {"integer": (0.0, 4095.0)})[..., 0]
+    seen = look(png((TWELVE // 16).astype(np.uint16)), 8, {"integer16": (0.0, 4095.0)})[..., 0]
     exact = np.asarray(Image.fromarray((TWELVE // 16).astype(np.float32)).resize((8, 8), Image.Resampling.BICUBIC, reducing_gap=2.0))
     assert np.array_equal(seen, np.rint(exact * (255 / 4095)).astype(np.uint8))
 
 
 def test_a_set_has_one_white_and_says_it(tmp_path):
     images = stored(tmp_path, {"a.png": png(TWELVE), "b.png": png(TWELVE // 4), "c.tif": tiff(TWELVE // 8)})
-    assert images.levels == {"integer": (0.0, 4095.0)} and images.doubts == []
+    assert images.levels == {"integer16": (0.0, 4095.0)} and images.doubts == []
     for i, part in enumerate((1, 4, 8)):
         assert np.array_equal(images.pixels[i, ..., 0].numpy(), np.rint((TWELVE // part) * (255 / 4095)).astype(np.uint8))
     (note,) = images.notes
@@ -158,18 +158,25 @@ def test_pictures_of_eight_bits_stay_as_they_are(tmp_path):
     Image.fromarray(LOOK).save(file, "PNG")
     images = stored(tmp_path, {"a.png": file.getvalue(), "b.png": png(TWELVE), "c.tif": tiff((TWELVE / 4095).astype(np.float32))})
     assert all(np.array_equal(images.pixels[i, ..., 0].numpy(), LOOK) for i in range(3))
-    assert images.levels == {"integer": (0.0, 4095.0), "float": (0.0, 1.0)} and len(images.notes) == 2
+    assert images.levels == {"integer16": (0.0, 4095.0), "float": (0.0, 1.0)} and len(images.notes) == 2
     assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [""]
     assert not list((tmp_path / "cache").rglob(development.NUMBERS))
+
+
+def test_kinds_of_numbers_do_not_darken_each_other(tmp_path):
+    low = np.linspace(0, 300, 1024).reshape(32, 32)
+    images = stored(tmp_path, {"a.png": png(TWELVE), "b.tif": tiff(low.astype(np.int32)), "c.tif": tiff((low / 300).astype(np.float32))})
+    assert images.levels == {"integer16": (0.0, 4095.0), "integer32": (0.0, 511.0), "float": (0.0, 1.0)}
+    assert [int(image.max()) for image in images.pixels] == [255, round(300 / 511 * 255), 255]
 
 
 def test_white_can_be_given_or_be_that_of_another_set(tmp_path):
     files = {"a.png": png(TWELVE)}
     images = stored(tmp_path, files, white=8190.0)
-    assert images.levels == {"integer": (0.0, 8190.0)} and int(images.pixels.max()) == 128 and "as --set white says" in images.notes[0]
-    images = stored(tmp_path, files, levels={"integer": [0, 16380]})
+    assert images.levels == {"integer16": (0.0, 8190.0)} and int(images.pixels.max()) == 128 and "as --set white says" in images.notes[0]
+    images = stored(tmp_path, files, levels={"integer16": [0, 16380]})
     assert int(images.pixels.max()) == 64 and "fitted set" in images.notes[0]
-    assert stored(tmp_path, files, levels={"float": [0, 1]}).levels == {"integer": (0.0, 4095.0)}
+    assert stored(tmp_path, files, levels={"float": [0, 1]}).levels == {"integer16": (0.0, 4095.0)}
     assert int(stored(tmp_path, files).pixels.max()) == 255
 
 
@@ -240,7 +247,7 @@ def test_processes_give_the_same_pixels_as_threads(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [None, 16])
 def test_pictures_in_memory_have_one_white_too(size):
     images = open_images([Image.fromarray(TWELVE), Image.fromarray(TWELVE // 4), Image.fromarray(LOOK)], size)
-    assert images.levels == {"integer": (0.0, 4095.0)} and len(images.notes) == 1 and len(set(images.digests)) == 3
+    assert images.levels == {"integer16": (0.0, 4095.0)} and len(images.notes) == 1 and len(set(images.digests)) == 3
     tops = [int(image.max()) for image in images.pixels]
     assert abs(tops[1] - 1023 / 4095 * 255) <= 2 and min(tops[0], tops[2]) >= 250
     assert images.thumbnails([1], 32)[0].max() == round(1023 / 4095 * 255)

@@ -237,7 +237,7 @@ def _fitted(image: Image.Image, lower: Image.Image | None, size: tuple[int, int]
     fit = partial(_resized, size=size, box=box, original=image)
     if lower is not None or deep.is_grey(image):
         if white := _own_white(image):
-            return deep.shallow(deep.whole(image, lower, fit), {"integer": (0.0, white)}).convert("RGB")
+            return deep.shallow(deep.whole(image, lower, fit), dict.fromkeys(deep.KINDS, (0.0, white))).convert("RGB")
         return deep.whole(image, lower, fit)
     image = _workable(image)
     small = fit(image)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
+KINDS = {"integer16": "16-bit integers", "integer32": "32-bit integers", "float": "floats"}  # a set has a white for each
 MISSING = 1e30  # a float this large stands for "no value" and is black
 BOTH = "coterie both bytes"
 _OTHER_END = {"16B": "16L", "16L": "16B", "16N": "16L" if sys.byteorder == "big" else "16B"}
@@ -19,7 +20,7 @@ Levels = Mapping[str, tuple[float, float]]  # of each kind of numbers: the value
 
 
 class Range(NamedTuple):
-    """The numbers of one whole picture: `integer` or `float`, its smallest and largest value; `flipped`: its file says that 0 is white."""
+    """The numbers of one whole picture: their kind, one of KINDS; smallest and largest; `flipped`: its file says that 0 is white."""
 
     kind: str
     low: float
@@ -73,9 +74,9 @@ def whole(image: Image.Image, lower: Image.Image | None, fit: Callable[[Image.Im
     if lower is None:
         flipped = getattr(image, "tag_v2", {}).get(ExifTags.Base.PhotometricInterpretation) == 0
         channels, opacity = [_finite(np.asarray(image).astype(np.float32))], None
-        kind = "float" if image.mode == "F" else "integer"
+        kind = "float" if image.mode == "F" else "integer16" if image.mode != "I" or image.format == "PPM" else "integer32"
     else:
-        flipped, kind = False, "integer"
+        flipped, kind = False, "integer16"
         pairs = _pairs(image, lower)
         channels = [np.asarray(upper).astype(np.float32) * 256 + np.asarray(low) for upper, low in pairs]
         opacity = np.asarray(image.getchannel("A")).astype(np.float32) if image.mode == "RGBA" else None
@@ -106,7 +107,7 @@ def levels(ranges: Iterable[Range], wanted: Wanted = NOTHING) -> dict[str, tuple
             found[kind] = float(black), float(white)
         elif wanted.white:
             found[kind] = 0.0, float(wanted.white)
-        elif kind == "integer":
+        elif kind != "float":
             found[kind] = low, float((1 << int(max(high, 1)).bit_length()) - 1)
         else:
             found[kind] = low, 1.0 if 0.5 <= high <= 1.1 else high
@@ -136,7 +137,7 @@ def told(ranges: Sequence[Range], levels: Levels, wanted: Wanted = NOTHING) -> l
         elif wanted.white:
             source = "as --set white says"
         have = "1 picture has" if len(highs) == 1 else f"{len(highs):,} pictures have"
-        text = f"{have} more than 8 bits ({kind}s): {black:g} is taken as black and {top:g} as white ({source})"
+        text = f"{have} more than 8 bits ({KINDS[kind]}): {black:g} is taken as black and {top:g} as white ({source})"
         sentences.append(text if source.startswith("as ") else f"{text}; --set white=VALUE takes another")
     return sentences
 
