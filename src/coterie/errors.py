@@ -1,4 +1,4 @@
-"""The one kind of error a user can mend."""
+"""The one kind of error a user can mend, and what others say in one line."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     The command line prints it as one line `coterie: error: ...` and exits with status 2. Any other exception is a defect of ours.
     """
+
+
+def words(error: BaseException) -> str:
+    """What a library's error says, in one line of valid Unicode, without the memory addresses that Pillow puts into some."""
+    text = str(error).split(" <_io")[0].encode("utf-8", "backslashreplace").decode()
+    return " ".join(text.split()) or type(error).__name__

@@ -3,8 +3,10 @@
 The fitted state of an estimator is a run folder, as the command line makes it; `save` copies it, `load` opens one.
 """
 
+import operator
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,16 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
-from coterie.images import Images, open_images
+from coterie.images import Images, Problem, open_images
 from coterie.images.collection import open_rows
+from coterie.images.items import read_items
 from coterie.networks.encoder import PRECOMPUTED
 from coterie.networks.model import Model
 from coterie.networks.model import load as load_model
 from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json
+from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json, read_rows
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
@@ -34,13 +37,16 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     preset        named settings (`coterie presets`); None: those of a named set, else "photos"
     encoder       small, small-32, resnet18-cifar, ..., any timm name; None: the preset's; "precomputed": X is features (N, D)
     settings      any other setting by name, as `--set` on the command line
-    random_state  int seed of every random draw
+    random_state  seed of every random draw: an int, None for 0, or a numpy RandomState or Generator to draw it from
     device, precision, threads   where to compute, as on the command line
     time_budget   seconds; the fit ends in time with the best result so far
     run           folder to keep the run in (and to continue it from); None: a temporary one
 
-    After fit: labels_ (N,) int64, probabilities_ (N, K) float32, n_clusters_, history_ (list of dicts), health_ (list of warnings),
-    n_images_. Raises InputError (a ValueError) for what cannot work.
+    After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
+    unreadable; probabilities_ (N, K) float32 and features_ (N, D), NaN there; paths_ (list of N); ids_ (N,) int64, the row in the run's
+    tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_ (list of
+    dicts), health_ (list of warnings). N is len(X) where X has a length; of a folder it counts the pictures in it.
+    Raises InputError (a ValueError) for what cannot work.
     """
 
     method = ""
@@ -68,32 +74,33 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         gpu = devices.device.type == "cuda"
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
-        images, plan = fitting.plan(
-            X, self.method, clusters=self.n_clusters, preset=self.preset, settings=changes, seed=int(self.random_state or 0), gpu=gpu
-        )
+        clusters, seed = _whole("n_clusters", self.n_clusters), _seed(self.random_state)
+        images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
         fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget)
-        return self._take(folder)
+        return self._take(folder, images)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The cluster of each image of X, (N,) int64."""
-        return self.predict_proba(X).argmax(1)
+        """The cluster of each item of X, (N,) int64; -1, with a warning, where one could not be read."""
+        return _labels(self.predict_proba(X))
 
     def fit_predict(self, X: Any, y: Any = None, **kwargs: Any) -> np.ndarray:
         return self.fit(X).labels_
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (N, K) float32, rows sum to 1."""
-        model, z_ND = self._features(X)
-        return model.probabilities(z_ND).cpu().numpy()
+        """Probabilities (N, K) float32, rows sum to 1; NaN, with a warning, where an item could not be read."""
+        model, z_ND, ids = self._features(X)
+        return _at(ids, model.probabilities(z_ND).cpu().numpy())
 
     def transform(self, X: Any) -> np.ndarray:
-        """Features (N, D) float32 of the images of X."""
-        return self._features(X)[1].cpu().numpy()
+        """Features (N, D) float32 of the items of X; NaN, with a warning, where one could not be read."""
+        _, z_ND, ids = self._features(X)
+        return _at(ids, z_ND.cpu().numpy())
 
     def score(self, X: Any, y: Any) -> float:
-        """ACC of the prediction for X against the true labels y (N,): Hungarian matching, in [0, 1]."""
-        return metrics.accuracy(y, self.predict(X))
+        """ACC of the prediction for X against the true labels y (N,): Hungarian matching, in [0, 1]; of the items that could be read."""
+        found = self.predict(X)
+        return metrics.accuracy(y, found) if (found >= 0).all() else metrics.accuracy(np.asarray(y)[found >= 0], found[found >= 0])
 
     def save(self, folder: str | Path) -> None:
         """Copies the run folder to a place of its own."""
@@ -111,14 +118,19 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def _devices(self) -> Devices:
         return Devices(self.device, self.precision, self.threads)
 
-    def _features(self, X: Any) -> tuple[Model, Any]:
+    def _features(self, X: Any) -> tuple[Model, Tensor, np.ndarray]:
+        """The model, the features of the images of X, and of each item of X its image, or -1."""
         check_is_fitted(self)
         devices = self._devices()
         model = load_model(self._folder, devices)
         images = open_rows(self._rows(X)) if model.precomputed else self._opened(X, model.image_size)
+        ids = np.arange(len(images)) if isinstance(X, Images) else images.ids_of_items
+        if bad := int((ids < 0).sum()):
+            first = images.problems[0]
+            warnings.warn(f"{bad} of {len(ids)} items could not be read; the first, {first.path}: {first.reason}", stacklevel=4)
         run = Run(devices=devices)
         try:
-            return model, model.features(images, run)
+            return model, model.features(images, run), ids
         finally:
             run.close()
 
@@ -139,12 +151,19 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self._temporary = tempfile.TemporaryDirectory(prefix="coterie-")
         return self._temporary.name
 
-    def _take(self, folder: Path) -> "ImageClusterer":
-        """Reads the fitted attributes from a finished run folder."""
+    def _take(self, folder: Path, images: Images | None = None) -> "ImageClusterer":
+        """Reads the fitted attributes from a finished run folder; their rows are those of `images`, else of the fit that made it."""
         self._folder = Path(folder)
         rows = read_assignments(folder)
-        self.labels_ = rows["cluster"].to_numpy().astype(np.int64)
-        self.probabilities_ = probabilities(rows)
+        items = read_items(folder)
+        if images is not None:
+            self.ids_, self.paths_ = images.ids_of_items, list(images.paths if images.passed is None else images.passed)
+        else:
+            told = rows if items is None else items
+            self.ids_, self.paths_ = told["id"].to_numpy(), told["path"].to_pylist()
+        self.problems_ = [Problem(row["path"], row["reason"]) for row in read_rows(folder / "problems.csv")]
+        self.probabilities_ = _at(self.ids_, probabilities(rows))
+        self.labels_ = _at(self.ids_, rows["cluster"].to_numpy().astype(np.int64), -1)
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_history(folder)
@@ -155,9 +174,9 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
 
     @property
     def features_(self) -> np.ndarray:
-        """Unit features (N, D) float16 of the fitted images."""
+        """Unit features (N, D) float16 of the fitted items, NaN where one could not be read."""
         check_is_fitted(self)
-        return read_features(self._folder, self.n_images_)
+        return _at(self.ids_, read_features(self._folder, self.n_images_))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "labels_")
@@ -180,6 +199,37 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
             self._folder = Path(self._fresh_folder())
             for name, content in files.items():
                 (self._folder / name).write_bytes(content)
+
+
+def _at(ids: np.ndarray, rows: np.ndarray, empty: float = np.nan) -> np.ndarray:
+    """A row for each item: that of its image, or `empty` where it has none."""
+    if np.array_equal(ids, np.arange(len(rows))):
+        return rows
+    spread = np.full((len(ids), *rows.shape[1:]), empty, rows.dtype)
+    spread[ids >= 0] = rows[ids[ids >= 0]]
+    return spread
+
+
+def _labels(p_NK: np.ndarray) -> np.ndarray:
+    """The most probable cluster of each row, -1 where there is none."""
+    return np.where(np.isnan(p_NK[:, 0]), -1, p_NK.argmax(1))
+
+
+def _whole(name: str, value: Any) -> int:
+    """A whole number, whatever type holds it; InputError for anything else."""
+    try:
+        return int(value) if isinstance(value, (float, np.floating)) and value.is_integer() else operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}={value!r}: wanted a whole number") from None
+
+
+def _seed(rng: Any) -> int:
+    """The seed that `random_state` stands for; a generator is drawn from, as scikit-learn does, so that a second fit differs."""
+    if isinstance(rng, np.random.RandomState):
+        return int(rng.randint(1 << 31, dtype=np.int64))
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(1 << 31))
+    return 0 if rng is None else _whole("random_state", rng)
 
 
 class SCAN(ImageClusterer):

@@ -21,7 +21,7 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
 from coterie.export import write_csv
-from coterie.images import Images
+from coterie.images import Images, items
 from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
@@ -111,6 +111,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
             pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     _write_problems(folder, images)
+    write_table(items.items_table(images), folder / items.FILE)
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health})
     write_table(table(images.paths, p), folder / TABLE)
 

@@ -1,6 +1,7 @@
 """A fit before it starts: settings resolved, pictures opened, and what config.json keeps of both."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,8 @@ def plan(
             changed = config.change(changed, {"pretext": "frozen"})
         return config.change(changed, {"n_clusters": n_clusters})
 
+    if "pretrained" not in settings and (base.get("settings") or {}).get("pretrained"):
+        raise InputError("--config asks for published weights, which may come from the network; allow it with --set pretrained=true")
     if clusters is not None and clusters < 1:
         raise InputError(f"--clusters {clusters}: at least 1 is needed")
     start = resolve(10_000, clusters or 1)
@@ -80,6 +83,7 @@ def plan(
         images: Images = open_rows(source)
     else:
         images = open_images(source, start.image_size, cache, start.max_pixels, advance, start.white)
+        images = replace(images, passed=None) if opened else images  # what was passed then are the images themselves
     n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
     if n is None:
         raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
@@ -105,7 +109,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
     """The source as config.json keeps it: what it is called, where it lies, what its content is."""
     path = {}
     if isinstance(source, (str, Path)):
-        path = {"path": str(source) if images.kind in ("named", "dataset") else str(Path(source).expanduser().absolute())}
+        path = {"path": str(source) if images.kind in ("named", "dataset") else os.path.abspath(os.path.expanduser(source))}
     return {
         "kind": images.kind,
         "name": images.name if images.kind in ("named", "dataset") else Path(images.name).name or images.name,

@@ -144,6 +144,8 @@ def show(folder: Path) -> dict[str, Any]:
 def source_worries(images: Images) -> list[str]:
     """What about the pictures themselves may spoil a clustering."""
     n, found = len(images), list(images.doubts)
+    if bad := len(images.problems):
+        found.append(f"{bad:,} of {n + bad:,} pictures could not be read and have no cluster; problems.csv says why (label -1 in Python)")
     if images.n_duplicates > 0.1 * n:
         found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
     if n < 100:

@@ -41,7 +41,8 @@ class Images:
 
     `pixels` uint8 (N, H, W, 3), in memory or mapped from the cache; `paths` valid Unicode, see `names.real_path` for the file;
     `digests` and `sizes` of the content; `items` the position of each image in its source, pictures set aside included; `fingerprint`
-    of paths, sizes and contents of the whole source, the same at any working size and wherever the source lies.
+    of paths, sizes and contents of the whole source, the same at any working size and wherever the source lies; `passed` names all items,
+    so that results can be given one row per item (`ids_of_items`).
     """
 
     pixels: Tensor
@@ -61,6 +62,7 @@ class Images:
     levels: dict[str, tuple[float, float]] = field(default_factory=dict)  # black and white of deep pictures, by kind of numbers (deep.py)
     notes: list[str] = field(default_factory=list)  # what a person should know about the whole set
     doubts: list[str] = field(default_factory=list)  # what about it may spoil a result
+    passed: list[str] | None = None  # paths of all items of the source in its order, those set aside included; None: those of the images
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,6 +79,15 @@ class Images:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[1], self.pixels.shape[2]
+
+    @property
+    def ids_of_items(self) -> np.ndarray:
+        """The id of each item's image, int64; -1 for those set aside. For images taken from a set, just their ids."""
+        if self.passed is None:
+            return np.arange(len(self))
+        ids = np.full(len(self.passed), -1)
+        ids[self.items] = np.arange(len(self))
+        return ids
 
     @property
     def n_duplicates(self) -> int:
@@ -103,6 +114,7 @@ class Images:
             remarks=[],
             notes=[],
             doubts=[],
+            passed=None,
         )
 
     def to(self, device: torch.device | str) -> "Images":
@@ -167,7 +179,8 @@ class Rows(Images):
 def open_rows(features_ND: Any) -> Rows:
     """Features (N, D), an array or tensor of finite numbers, as Rows. Raises InputError for anything else."""
     try:
-        rows = torch.as_tensor(np.asarray(features_ND), dtype=torch.float32)
+        given = features_ND.detach().float().cpu() if isinstance(features_ND, Tensor) else features_ND  # numpy has no bfloat16
+        rows = torch.from_numpy(np.require(given, np.float32, ["C", "W"]))  # a read-only array is copied: torch has none such
     except (TypeError, ValueError) as error:
         raise InputError(f"features: wanted numbers of shape (N, D) ({error})") from error
     if rows.ndim != 2 or 0 in rows.shape:

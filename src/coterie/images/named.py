@@ -1,11 +1,14 @@
-"""Named sets: `digits`, `torchvision:NAME/split`, `hf:NAME/split`. The one place that may use the network, and only when asked by name."""
+"""Named sets: `digits`, `torchvision:NAME/split`, `hf:NAME/split`. The one place that may use the network, and only when asked by name.
+
+A name in the file of a run was asked for by nobody: then `download` is False, and only what is on this machine is read.
+"""
 
 import contextlib
 import difflib
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +34,13 @@ def is_named(name: str) -> bool:
     return name == "digits" or name.startswith(("torchvision:", "hf:"))
 
 
-def load_named(name: str) -> NamedSet:
-    """The set called `name`, from `data_root()` when it is there, else downloaded to it. InputError, and what to do, when neither works."""
+def load_named(name: str, download: bool = False) -> NamedSet:
+    """The set called `name`, from `data_root()` when it is there, else downloaded to it where `download` allows it. InputError, and what to
+    do, when neither works."""
     if name == "digits":
         return _digits()
     family, _, rest = name.partition(":")
-    return _torchvision(name, rest) if family == "torchvision" else _hugging_face(name, rest)
+    return _torchvision(name, rest, download) if family == "torchvision" else _hugging_face(name, rest, download)
 
 
 def data_root() -> Path:
@@ -52,7 +56,7 @@ def _digits() -> NamedSet:
     return NamedSet(np.rint(digits.images * (255 / 16)).astype(np.uint8), digits.target.astype(np.int64), 10)
 
 
-def _torchvision(name: str, rest: str) -> NamedSet:
+def _torchvision(name: str, rest: str, download: bool) -> NamedSet:
     from torchvision import datasets
 
     kind, _, part = rest.partition("/")
@@ -66,7 +70,7 @@ def _torchvision(name: str, rest: str) -> NamedSet:
     parts = ["train", "test"] if part == "all" else [part or "train"]
     if "train" in taken and not set(parts) <= {"train", "test"}:
         raise InputError(f"{name}: {part} is none of train, test, all")
-    sets = [_fetched(name, make, {"train": part == "train"} if "train" in taken else {"split": part}) for part in parts]
+    sets = [_fetched(name, make, {"train": part == "train"} if "train" in taken else {"split": part}, download) for part in parts]
     labels = [_labels(one) for one in sets]
     pictures = [_pictures(one) for one in sets]
     whole: Any = pictures[0] if len(sets) == 1 else _joined(pictures)
@@ -75,7 +79,7 @@ def _torchvision(name: str, rest: str) -> NamedSet:
     return NamedSet(whole, known, len(classes) if classes else None if known is None else len(np.unique(known)))
 
 
-def _fetched(name: str, make: Any, part: dict[str, Any]) -> Any:
+def _fetched(name: str, make: Any, part: dict[str, Any], download: bool) -> Any:
     """The part of a torchvision set: from the disk, else downloaded. Its talk goes to stderr; stdout is the caller's."""
     root = data_root()
     with contextlib.redirect_stdout(sys.stderr):
@@ -85,6 +89,11 @@ def _fetched(name: str, make: Any, part: dict[str, Any]) -> Any:
             pass
         except ValueError as error:
             raise InputError(f"{name}: {error}") from error
+        if not download:
+            raise InputError(
+                f"{name} is not in {root}, and is downloaded only by a command that names it, such as fit, predict or evaluate --on; "
+                "name the folder of its files in COTERIE_DATA, or do that first"
+            )
         try:
             root.mkdir(parents=True, exist_ok=True)
             return make(root=str(root), download=True, **part)
@@ -118,7 +127,7 @@ def _labels(dataset: Any) -> np.ndarray | None:
     return None
 
 
-def _hugging_face(name: str, rest: str) -> NamedSet:
+def _hugging_face(name: str, rest: str, download: bool) -> NamedSet:
     try:
         import datasets
     except ImportError as error:
@@ -127,9 +136,29 @@ def _hugging_face(name: str, rest: str) -> NamedSet:
     title, split = (before, last) if before and (last in _PARTS or "[" in last) else (rest, "train")
     here = data_root() / title
     try:
-        loaded = datasets.load_dataset(str(here) if here.is_dir() else title, split=split)
+        with contextlib.nullcontext() if download else _offline():
+            loaded = datasets.load_dataset(str(here) if here.is_dir() else title, split=split)
     except Exception as error:  # the package raises many classes of its own for one cause: the set cannot be had
         raise InputError(f"{name} could not be loaded ({error}); put its files into {here}, or check the name and the network") from error
     label = next((key for key in ("label", "labels", "fine_label") if key in loaded.features), None)
     n_classes = getattr(loaded.features[label], "num_classes", None) if label else None
     return NamedSet(loaded, np.asarray(loaded[label], dtype=np.int64) if label and n_classes else None, n_classes)
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Inside, Hugging Face's packages read their caches and never ask the hub: the switches that HF_HUB_OFFLINE=1 sets at their import."""
+    switches = [
+        (sys.modules[module], switch)
+        for module in ("huggingface_hub.constants", "datasets.config")
+        for switch in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+        if hasattr(sys.modules.get(module), switch)
+    ]
+    before = [getattr(module, switch) for module, switch in switches]
+    try:
+        for module, switch in switches:
+            setattr(module, switch, True)
+        yield
+    finally:
+        for (module, switch), value in zip(switches, before):
+            setattr(module, switch, value)

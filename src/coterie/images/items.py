@@ -1,0 +1,32 @@
+"""items.parquet: what was passed to a fit, one row per item, those set aside included, so that results never shift against it.
+
+Columns: id int64, the row of assignments.parquet, or -1 where the item could not be read; path; size int64 and digest, of its content, ""
+where unknown. The digests let `export` see whether a picture is still the one that was fitted.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from coterie.run.files import read_table
+
+if TYPE_CHECKING:
+    from coterie.images.collection import Images
+
+FILE = "items.parquet"
+COLUMNS = {"id": pa.int64(), "path": pa.string(), "size": pa.int64(), "digest": pa.string()}
+
+
+def items_table(images: "Images") -> pa.Table:
+    """The rows of items.parquet for these images and what was passed with them."""
+    ids = images.ids_of_items
+    paths = images.paths if images.passed is None else images.passed
+    sizes, digests = [*images.sizes, 0], [*images.digests, ""]  # the last for id -1
+    columns = [ids, paths, [sizes[i] for i in ids], [digests[i] for i in ids]]
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, COLUMNS.values())], list(COLUMNS))
+
+
+def read_items(run: Path) -> pa.Table | None:
+    """The items of a finished run; None for a run of a version that did not keep them."""
+    return read_table(run / FILE, *COLUMNS) if (run / FILE).exists() else None
