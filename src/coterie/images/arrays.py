@@ -106,7 +106,7 @@ def channels_last(array: np.ndarray, name: str) -> np.ndarray:
         array = array[..., 0]
     elif array.ndim == 4 and shape[3] != 3 and shape[1] in (1, 3):
         array = array.transpose(0, 2, 3, 1) if shape[1] == 3 else array[:, 0]
-    if array.ndim == 4 and 4 in (array.shape[3], array.shape[1]):
+    if array.ndim == 4 and array.shape[3] != 3 and 4 in (array.shape[3], array.shape[1]):
         raise InputError(f"{name} has shape {shape}; of pictures with transparency give the colours alone, array[..., :3], or PIL images")
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] != 3) or 0 in array.shape[1:]:
         raise InputError(f"{name} has shape {shape}; pictures have the shape (N, H, W) or (N, H, W, 3)")

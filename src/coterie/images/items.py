@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from coterie.run import manifest
 from coterie.run.files import read_table
 
 if TYPE_CHECKING:
@@ -29,4 +30,4 @@ def items_table(images: "Images") -> pa.Table:
 
 def read_items(run: Path) -> pa.Table | None:
     """The items of a finished run; None for a run of a version that did not keep them."""
-    return read_table(run / FILE, *COLUMNS) if (run / FILE).exists() else None
+    return read_table(run / FILE, *COLUMNS) if manifest.expected(run / FILE) else None

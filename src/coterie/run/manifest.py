@@ -20,7 +20,7 @@ NAME = "manifest.json"
 TABLE = "assignments.parquet"
 FITTED = (  # what a fit writes; it cannot be made again but by a fit
     "config.json", TABLE, "features.safetensors", "model.safetensors", "history.jsonl", "trace.safetensors",
-    "pictures.safetensors", "problems.csv", "environment.json",
+    "pictures.safetensors", "problems.csv", "environment.json", "items.parquet",
 )  # fmt: skip
 MADE_AGAIN = {  # what verbs add, and how it is made again
     "metrics.json": "run `coterie evaluate` again",
