@@ -77,10 +77,10 @@ READS = {  # what each verb must notice; map.parquet alone is made again without
     "fit": {*manifest.FITTED, manifest.NAME},
     "show": {*manifest.FITTED, manifest.NAME},
     "evaluate": {"config.json", "assignments.parquet", "features.safetensors", "trace.safetensors", manifest.NAME},
-    "report": {*FILES} - {"model.safetensors", "map.parquet"},
+    "report": {*FILES} - {"model.safetensors", "map.parquet", "items.parquet"},
     "export": {"assignments.parquet", manifest.NAME},
     "predict": {"config.json", "model.safetensors", manifest.NAME},
-    "load": {"config.json", "assignments.parquet", "history.jsonl", "environment.json", "features.safetensors", manifest.NAME},
+    "load": {*manifest.FITTED, manifest.NAME} - {"model.safetensors", "trace.safetensors", "pictures.safetensors"},
 }
 
 
