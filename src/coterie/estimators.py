@@ -155,13 +155,14 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         """Reads the fitted attributes from a finished run folder; their rows are those of `images`, else of the fit that made it."""
         self._folder = Path(folder)
         rows = read_assignments(folder)
-        items = read_items(folder)
+        items = read_items(folder, len(rows))
         if images is not None:
             self.ids_, self.paths_ = images.ids_of_items, list(images.paths if images.passed is None else images.passed)
         else:
-            told = rows if items is None else items
-            self.ids_, self.paths_ = told["id"].to_numpy(), told["path"].to_pylist()
-        self.problems_ = [Problem(row["path"], row["reason"]) for row in read_rows(folder / "problems.csv")]
+            passed = rows if items is None else items
+            self.ids_, self.paths_ = passed["id"].to_numpy(), passed["path"].to_pylist()
+        told = [Problem(row["path"] or "", row["reason"] or "") for row in read_rows(folder / "problems.csv")]
+        self.problems_ = [one for one in told if not one.reason.startswith(("read, but", "skipped: "))]
         self.probabilities_ = _at(self.ids_, probabilities(rows))
         self.labels_ = _at(self.ids_, rows["cluster"].to_numpy().astype(np.int64), -1)
         self.n_images_ = len(rows)

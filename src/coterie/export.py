@@ -6,15 +6,12 @@ is, so an interrupted export is simply repeated; one that differs is an error.
 
 import csv
 import filecmp
-import io
 import os
-import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,29 +19,31 @@ import pyarrow.parquet as pq
 from coterie.errors import InputError
 from coterie.run.files import probabilities, read_assignments, read_json, write_atomically
 
+if TYPE_CHECKING:
+    from coterie.images.originals import Original
+
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
 LINKS = ("copy", "hard", "symlink")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 LONGEST_NAME = 220  # bytes; file systems stop at 255
-WHOLE = 1 << 20  # pixels of the longest side: a picture in its own size
 
 
-@dataclass(frozen=True)
-class Original:
-    """One picture of the source. parts: its path there, in pieces; file: where it lies, None in an archive or array; read: its bytes."""
+class Exported(NamedTuple):
+    """How many images were written (or lay there already), and those that were set aside: (path, why)."""
 
-    parts: tuple[str, ...]
-    file: Path | None
-    read: Callable[[], bytes]
+    n_images: int
+    aside: list[tuple[str, str]]
 
 
-def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link: str = "copy") -> int:
-    """Write the assignments of a finished run to `dest`; returns the number of images written.
+def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link: str = "copy") -> Exported:
+    """Write the assignments of a finished run to `dest`.
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`. source_root: where the source lies now, when it has moved since the
     fit. link: folders only; `copy`, `hard` or `symlink`. Pictures of one name in one cluster keep their sub-folder as `sub__name.jpg`;
-    images of arrays become PNG, images of zips and parquet files keep their bytes.
-    InputError: no finished run, a source that is not there, a `dest` inside the source, files there that differ, an unknown `to` or `link`.
+    images of arrays become PNG, images of zips and parquet files keep their bytes. A picture whose content is not what was fitted is set
+    aside: it may belong into another cluster.
+    InputError: no finished run, a source that is not there, a path that leaves it, a `dest` inside the source, files there that differ, an
+    unknown `to` or `link`.
     """
     if to not in ("folders", "csv", "parquet"):
         raise InputError(f"cannot export to {to!r}; choose folders, csv or parquet")
@@ -62,7 +61,7 @@ def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link
             raise InputError(f"{dest} is there already and differs; delete it or choose another name")
 
     write_atomically(dest, write)
-    return len(table)
+    return Exported(len(table), [])
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
@@ -82,24 +81,54 @@ def write_csv(table: pa.Table, path: Path) -> None:
 
 
 def _harmless(cell: str) -> str:
-    return "'" + cell if cell.startswith(FORMULA) else cell
+    return "'" + cell if cell.lstrip("'").startswith(FORMULA) else cell  # also before ' of its own, so that one name stays one name
 
 
-def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, link: str) -> int:
+def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, link: str) -> Exported:
+    from coterie.images.decode import Unreadable
+    from coterie.images.originals import originals
+
     source = read_json(run / "config.json", source=dict)["source"]
-    kind = str(source.get("kind"))
-    root = Path(str(source["name"])) if kind == "named" else Path(source_root or source.get("path") or "")
-    labels = table["cluster"].to_pylist()
+    labels, paths = table["cluster"].to_pylist(), table["path"].to_pylist()
     k = probabilities(table.slice(0, 1)).shape[1]
     folders = [dest / _folder_name(label, k) for label in labels]
-    _refuse_harm(run, root if kind == "folder" else None, dest, set(folders))
-    originals = _originals(kind, root, table["path"].to_pylist())
-    if link != "copy" and any(original.file is None for original in originals):
-        raise InputError(f"pictures inside {root.name} are no files to link to; use --link copy")
-    targets = _targets(originals, folders)
-    for original, target in [pair for pair in targets if not _is_there(*pair)]:  # all are looked at before the first is written
-        _place(original, target, link)
-    return len(targets)
+    root = Path(source_root or str(source.get("path") or ""))
+    _refuse_harm(run, root if source.get("kind") == "folder" else None, dest, set(folders))
+    digests = _digests(run, source, source_root, table)
+    found = originals(source, source_root, paths)
+    if link != "copy" and any(original.file is None for original in found):
+        raise InputError(f"pictures inside {root.name or source.get('name')} are no files to link to; use --link copy")
+    aside: list[tuple[str, str]] = []
+
+    def same(original: "Original", digest: str) -> bool:
+        try:
+            if not digest or original.digest() == digest:
+                return True
+            aside.append((original.path, "holds other content than at the fit; sort it with coterie predict"))
+        except Unreadable as error:
+            aside.append((original.path, f"can no longer be read: {error}"))
+        return False
+
+    left = [(*pair, digest) for pair, digest in zip(_targets(found, folders), digests) if same(pair[0], digest)]
+    for original, target, digest in [one for one in left if not _is_there(*one[:2])]:  # all are looked at before the first is written
+        if same(original, digest):
+            _place(original, target, link)
+    return Exported(len(found) - len(aside), aside)
+
+
+def _digests(run: Path, source: dict[str, Any], source_root: Path | None, table: pa.Table) -> list[str]:
+    """Of each image the digest of what was fitted, "" where the run is of a version that did not keep them."""
+    from coterie.images.items import FILE, read_items
+
+    items = read_items(run, len(table))
+    if items is None:
+        if source.get("kind") == "list" and not (source_root or source.get("path")):
+            raise InputError(f"{run} does not say which files its list held; name them in a .txt with --source, or use --to csv or parquet")
+        return [""] * len(table)
+    kept = {i: (path, digest) for i, path, digest in zip(*(items[name].to_pylist() for name in ("id", "path", "digest"))) if i >= 0}
+    if [kept.get(i, ("", ""))[0] for i in range(len(table))] != table["path"].to_pylist():
+        raise InputError(f"{run / FILE} and assignments.parquet name different pictures: one is damaged; restore it, or fit again")
+    return [kept[i][1] for i in range(len(table))]
 
 
 def _folder_name(label: int, k: int) -> str:
@@ -117,93 +146,7 @@ def _refuse_harm(run: Path, source: Path | None, dest: Path, folders: set[Path])
         raise InputError(f"{dest} is the run itself; choose another folder, such as {run / 'sorted'}")
 
 
-def _originals(kind: str, root: Path, paths: Sequence[str]) -> list[Original]:
-    """The source's pictures behind `paths`, in that order. InputError when the source or one of them is gone."""
-    if kind == "folder":
-        return _files(root, paths, [root])
-    if kind == "list":
-        return _files(root, paths, [Path(), root.parent])
-    if kind in ("zip", "parquet"):
-        return _members(root, paths)
-    return _arrays(root, paths)
-
-
-def _files(root: Path, paths: Sequence[str], places: Sequence[Path]) -> list[Original]:
-    from coterie.images.names import real_path
-
-    originals = []
-    for path in paths:
-        found = [file for place in places if (file := real_path(place, path).expanduser()).is_file()]
-        if not found:
-            raise InputError(f"{path} is no longer in {root}; bring it back, or say with --source where the pictures lie now")
-        file = found[0].absolute()
-        parts = file.parts if Path(path).is_absolute() else real_path("", path).parts
-        originals.append(Original(parts, file, file.read_bytes))
-    return originals
-
-
-def _members(root: Path, paths: Sequence[str]) -> list[Original]:
-    from coterie.images.decode import Unreadable
-    from coterie.images.sources import open_source
-
-    source = open_source(root, root.name)
-    position = {item.path: i for i, item in enumerate(source.items)}
-
-    def read(path: str) -> bytes:
-        try:
-            return source.read(position[path], 1 << 40)
-        except Unreadable as error:
-            raise InputError(f"{path} of {root.name} can no longer be read: {error}") from error
-
-    originals = []
-    for path in paths:
-        if path not in position:
-            raise InputError(f"{path} is no longer in {root}; bring it back, or say with --source where the pictures lie now")
-        name = _row_name(path) + _suffix(read(path)) if source.kind == "parquet" else path
-        originals.append(Original(tuple(name.split("/")), None, lambda path=path: read(path)))  # type: ignore[misc]
-    return originals
-
-
-def _arrays(root: Path, paths: Sequence[str]) -> list[Original]:
-    from coterie.images import open_images
-    from coterie.images.named import is_named
-
-    if not is_named(str(root)) and not root.is_file():
-        raise InputError(
-            f"the pictures of this run were given as {root.name or 'an array in memory'}, which is not there; use --to csv or parquet"
-        )
-    images: Any = open_images(str(root))
-    position = {path: i for i, path in enumerate(images.paths)}
-    if not set(paths) <= set(position):
-        raise InputError(f"{root.name} holds other pictures now than at the fit; bring the old ones back, or use --to csv or parquet")
-
-    def png(path: str) -> bytes:
-        from PIL import Image
-
-        file = io.BytesIO()
-        Image.fromarray(images.thumbnails([position[path]], WHOLE)[0]).save(file, "PNG")
-        return file.getvalue()
-
-    return [Original((_row_name(path) + ".png",), None, lambda path=path: png(path)) for path in paths]  # type: ignore[misc]
-
-
-def _row_name(path: str) -> str:
-    row = re.fullmatch(r"#(\d+)", path)
-    return f"row_{int(row[1]):06d}" if row else re.sub(r"[^\w.-]", "_", path)
-
-
-def _suffix(data: bytes) -> str:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            kind = str(image.format).lower()
-    except UnidentifiedImageError:  # it was read at the fit, so by the one reader that Pillow has not built in
-        return ".heic"
-    return {"jpeg": ".jpg", "mpo": ".jpg"}.get(kind, f".{kind}")
-
-
-def _targets(originals: Sequence[Original], folders: Sequence[Path]) -> list[tuple[Original, Path]]:
+def _targets(originals: "Sequence[Original]", folders: Sequence[Path]) -> "list[tuple[Original, Path]]":
     """Where each original goes: its own name; where two share it, their whole paths; where even that will not do, its number."""
     safe = [[part for part in original.parts if part not in ("", ".", "..", "/")] or ["picture"] for original in originals]
     names = [parts[-1] for parts in safe]
@@ -222,14 +165,12 @@ def _shared(folders: Sequence[Path], names: Sequence[str]) -> set[int]:
     return {i for i, key in enumerate(keys) if times[key] > 1}
 
 
-def _is_there(original: Original, target: Path) -> bool:
+def _is_there(original: "Original", target: Path) -> bool:
     """Whether the target holds this picture already. InputError when it holds something else."""
     if not os.path.lexists(target):
         return False
-    if target.is_file():
-        same = _same_file(original.file, target) if original.file else target.read_bytes() == original.read()
-        if same:
-            return True
+    if target.is_file() and target.read_bytes() == original.read():
+        return True
     raise InputError(f"{target} is there already and differs; delete it or choose another folder")
 
 
@@ -237,7 +178,7 @@ def _same_file(one: Path, other: Path) -> bool:
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
-def _place(original: Original, target: Path, link: str) -> None:
+def _place(original: "Original", target: Path, link: str) -> None:
     def write(new: Path) -> None:
         if original.file is None:
             new.write_bytes(original.read())

@@ -41,7 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_pictures_go_into_folders_and_originals_stay(photos, tmp_path, link):
     run, source = photos
     before = content(source)
-    assert export(run, "folders", tmp_path / "sorted", None, link) == 8
+    assert export(run, "folders", tmp_path / "sorted", None, link).n_images == 8
     found = content(tmp_path / "sorted")
     assert sorted(found) == [
         "cluster_00/a__x.png",
@@ -55,7 +55,7 @@ def test_pictures_go_into_folders_and_originals_stay(photos, tmp_path, link):
     ]
     assert sorted(found.values()) == sorted(before.values())
     assert content(source) == before
-    assert export(run, "folders", tmp_path / "sorted", None, link) == 8  # again: all is there, nothing to do
+    assert export(run, "folders", tmp_path / "sorted", None, link).n_images == 8  # again: all is there, nothing to do
     assert content(tmp_path / "sorted") == found
     some = tmp_path / "sorted" / "cluster_02" / "z.png"
     assert some.is_symlink() == (link == "symlink") and (some.stat().st_ino == (source / "z.png").stat().st_ino) == (link != "copy")
@@ -99,7 +99,7 @@ def test_a_moved_source_is_named_and_found(photos, tmp_path):
     with pytest.raises(InputError, match=r"x\.png is no longer in"):
         export(run, "folders", tmp_path / "sorted")
     assert not (tmp_path / "sorted").exists()
-    assert export(run, "folders", tmp_path / "sorted", tmp_path / "moved") == 8
+    assert export(run, "folders", tmp_path / "sorted", tmp_path / "moved").n_images == 8
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are bytes on POSIX only")
@@ -114,7 +114,7 @@ def test_names_that_are_no_text(tmp_path):
     except OSError:
         pytest.skip("this file system holds UTF-8 names only")
     run = sorted_run(tmp_path, ["caf\\xe9.png"], np.zeros(1, int), kind="folder", path=str(source))
-    assert export(run, "folders", tmp_path / "sorted") == 1
+    assert export(run, "folders", tmp_path / "sorted").n_images == 1
     assert os.listdir(os.fsencode(tmp_path / "sorted" / "cluster_00")) == [b"caf\xe9.png"]
 
 
@@ -128,7 +128,7 @@ def test_a_zip_gives_its_bytes_and_stays_inside(tmp_path):
             packed.append(file.getvalue())
             archive.writestr(name, file.getvalue())
     run = sorted_run(tmp_path, names, np.zeros(3, int), kind="zip", path=str(tmp_path / "p.zip"))
-    assert export(run, "folders", tmp_path / "out" / "sorted") == 3
+    assert export(run, "folders", tmp_path / "out" / "sorted").n_images == 3
     found = content(tmp_path / "out")
     assert found == dict(zip(["sorted/cluster_00/escape.png", "sorted/cluster_00/inside__a.png", "sorted/cluster_00/other__a.png"], packed))
     with pytest.raises(InputError, match="--link copy"):
@@ -152,8 +152,9 @@ def test_lists_are_read_where_they_point(tmp_path):
     for path, pixels in zip([tmp_path / "far.png", tmp_path / "lists" / "near.png"], pictures):
         Image.fromarray(pixels).save(path)
     listed = [str(tmp_path / "far.png"), "near.png"]
+    (tmp_path / "lists" / "list.txt").write_text("\n".join(listed))
     run = sorted_run(tmp_path, listed, np.zeros(2, int), kind="list", path=str(tmp_path / "lists" / "list.txt"))
-    assert export(run, "folders", tmp_path / "sorted") == 2
+    assert export(run, "folders", tmp_path / "sorted").n_images == 2
     assert sorted(content(tmp_path / "sorted")) == ["cluster_00/far.png", "cluster_00/near.png"]
 
 
@@ -161,7 +162,7 @@ def test_arrays_become_png_and_parquet_keeps_its_bytes(tmp_path):
     pictures = drawings(np.arange(3), 20)
     np.save(tmp_path / "a.npy", np.stack(pictures))
     run = sorted_run(tmp_path, ["#0", "#1", "#2"], np.arange(3), kind="array", path=str(tmp_path / "a.npy"))
-    assert export(run, "folders", tmp_path / "sorted") == 3
+    assert export(run, "folders", tmp_path / "sorted").n_images == 3
     for i, pixels in enumerate(pictures):
         with Image.open(tmp_path / "sorted" / f"cluster_0{i}" / f"row_00000{i}.png") as image:
             assert np.array_equal(np.asarray(image), pixels)
@@ -173,20 +174,20 @@ def test_arrays_become_png_and_parquet_keeps_its_bytes(tmp_path):
     Image.fromarray(pictures[0]).save(file, "JPEG")
     pq.write_table(pa.table({"image": [file.getvalue()]}), tmp_path / "a.parquet")
     run = sorted_run(tmp_path / "second", ["#0"], np.zeros(1, int), kind="parquet", path=str(tmp_path / "a.parquet"))
-    assert export(run, "folders", tmp_path / "rows") == 1
+    assert export(run, "folders", tmp_path / "rows").n_images == 1
     assert content(tmp_path / "rows") == {"cluster_00/row_000000.jpg": file.getvalue()}
 
 
 def test_a_csv_that_no_spreadsheet_runs(photos, tmp_path):
     run, _ = photos
-    assert export(run, "csv", tmp_path / "out" / "t.csv") == 8
+    assert export(run, "csv", tmp_path / "out" / "t.csv").n_images == 8
     with open(tmp_path / "out" / "t.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "path", "cluster", "confidence", "p_0", "p_1", "p_2"]
     assert [row["path"] for row in rows] == ["'" + name if name[0] in "=@" else name for name in NAMES]
     assert not [cell for row in rows for cell in row.values() if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
     assert abs(sum(float(rows[0][f"p_{k}"]) for k in range(3)) - 1) < 1e-5
-    assert export(run, "csv", tmp_path / "out" / "t.csv") == 8
+    assert export(run, "csv", tmp_path / "out" / "t.csv").n_images == 8
     assert os.listdir(tmp_path / "out") == ["t.csv"]
 
 
@@ -213,7 +214,7 @@ def test_mistakes_are_named(photos, tmp_path):
 def test_no_name_in_a_csv_is_a_formula(tmp_path, first):
     """Whatever a spreadsheet takes for the start of one is led by a quote; the name behind it is whole."""
     labels, name = np.arange(3), f"{first}1+cmd|x.png"
-    assert export(sorted_run(tmp_path, ["a.png", name, "b-1.png"], labels), "csv", tmp_path / "out.csv") == 3
+    assert export(sorted_run(tmp_path, ["a.png", name, "b-1.png"], labels), "csv", tmp_path / "out.csv").n_images == 3
     with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
         paths = [row["path"] for row in csv.DictReader(file)]
     assert paths == ["a.png", "'" + name, "b-1.png"]

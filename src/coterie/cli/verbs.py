@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,8 +116,7 @@ def predict(
     assignments.write_table(assignments.table(images.paths, p_NK), output)
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
-    for path, reason in images.problems:
-        print(f"set aside: {printable(path)}: {reason}", file=sys.stderr)
+    _say_aside(images.problems)
     answer = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
     _answer(answer, json_, f"{len(images):,} images, written to {output}")
 
@@ -140,7 +140,7 @@ def evaluate(
     from coterie.run.devices import Devices
 
     others = None
-    if on:
+    if on is not None:
         images, z, p = fitting.predict(run, on, Devices(device), cache)
         baseline = assignments.baseline_labels(images, p.shape[1], 0)
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
@@ -186,8 +186,10 @@ def export(
     """The result in another form. Never moves, changes or deletes an original."""
     from coterie.export import export as write
 
-    count = write(run, to, dest, source, link)
-    _answer({"run": str(run), "to": to, "dest": str(dest), "n_images": count}, json_, f"{count:,} images to {dest}")
+    count, aside = write(run, to, dest, source, link)
+    _say_aside(aside)
+    answer = {"run": str(run), "to": to, "dest": str(dest), "n_images": count, "n_set_aside": len(aside)}
+    _answer(answer, json_, f"{count:,} images to {dest}" + (f", {len(aside):,} set aside" if aside else ""))
 
 
 @app.command()
@@ -245,6 +247,11 @@ def main() -> None:
 
 def _answer(value: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     print(json.dumps(value) if as_json else text if text is not None else json.dumps(value, indent=1))
+
+
+def _say_aside(problems: Sequence[tuple[str, str]]) -> None:
+    for path, reason in problems:
+        print(f"set aside: {printable(path)}: {printable(reason)}", file=sys.stderr)
 
 
 class _progress:

@@ -115,6 +115,8 @@ def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = No
     """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
     made = config_of(folder)
     model = load(folder, devices)
+    if model.precomputed:
+        raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
     max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
     images = open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
     run = Run(devices=devices)

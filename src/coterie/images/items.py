@@ -28,6 +28,13 @@ def items_table(images: "Images") -> pa.Table:
     return pa.table([pa.array(column, kind) for column, kind in zip(columns, COLUMNS.values())], list(COLUMNS))
 
 
-def read_items(run: Path) -> pa.Table | None:
-    """The items of a finished run; None for a run of a version that did not keep them."""
-    return read_table(run / FILE, *COLUMNS) if manifest.expected(run / FILE) else None
+def read_items(run: Path, n: int) -> pa.Table | None:
+    """The items of a finished run of `n` images; None for a run of a version that did not keep them. InputError when they cannot be its."""
+    if not manifest.expected(run / FILE):
+        return None
+    table = read_table(run / FILE, *COLUMNS)
+    right = table.select(list(COLUMNS)).schema.types == list(COLUMNS.values())
+    ids = [i for i in table["id"].to_pylist() if i != -1] if right else []
+    if not right or sorted(i for i in ids if i is not None) != list(range(n)) or any(table[name].null_count for name in COLUMNS):
+        raise manifest.damaged(run / FILE, "is damaged: its rows are not those of the run's images")
+    return table

@@ -113,10 +113,19 @@ def load_weights(encoder: Encoder, file: Path) -> None:
         with safe_open(file, "pt") as opened:
             of_a_run = "tree" in (opened.metadata() or {})
         state = checkpoint.load(file)["encoder_state"] if of_a_run else load_file(file)
+    except InputError:
+        raise
     except (OSError, SafetensorError) as error:
         raise InputError(f"--weights {file}: not a readable safetensors file ({error})") from error
+    except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:  # a stranger's, with a right checksum
+        raise InputError(f"--weights {file}: not a model that a fit wrote ({type(error).__name__})") from error
+    if not isinstance(state, dict) or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        raise InputError(f"--weights {file}: not a model that a fit wrote, its encoder is not a list of tensors")
     if of_a_run:
-        encoder.standardise(state["mean"], state["deviation"])
+        colours = [state.get(name, torch.empty(0)) for name in ("mean", "deviation")]
+        if any(colour.shape != (3,) for colour in colours):
+            raise InputError(f"--weights {file}: not a model that a fit wrote, it lacks the mean and deviation of three colours")
+        encoder.standardise(*colours)
     state = {key.removeprefix("encoder.").removeprefix("backbone."): value for key, value in state.items()}
     wanted = encoder.backbone.state_dict()
     missing = sorted(key for key in wanted if key not in state or state[key].shape != wanted[key].shape)

@@ -1,5 +1,6 @@
 """A fitted model: an encoder and a head, saved as one file, that sorts new pictures into the clusters that exist."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coterie.errors import InputError, words
 from coterie.images import Images
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
 from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids
@@ -15,6 +17,7 @@ from coterie.run.devices import Devices, unwrap
 
 HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids, "UnitCentroids": UnitCentroids}
 FILE = "model.safetensors"
+SIZES = {"projection": (0, 1 << 16), "image_size": (1, 1 << 12), "n_features": (1, 1 << 30), "n_clusters": (1, 1 << 30)}  # least, most
 
 
 @dataclass
@@ -59,13 +62,61 @@ class Model:
 
 
 def load(folder: Path, devices: Devices) -> Model:
-    """The model of a run folder, on the device. Raises InputError naming what is missing or damaged."""
+    """The model of a run folder, on the device. Raises InputError naming what is missing or damaged, or was never written by a fit."""
     path = Path(folder) / FILE
     manifest.check(path)
-    state = checkpoint.load(path)
-    encoder = build(EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0)))  # runs of 0.1 before it have none
-    encoder.load_state_dict(state["encoder_state"])
-    head = HEADS[state["head"]](state["n_features"], state["n_clusters"])
-    head.load_state_dict(state["head_state"])
+    state = _state(path)
+    spec = EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0))  # runs of 0.1 before it have none
+    n_features, n_clusters = state["n_features"], state["n_clusters"]
+    encoder = _filled(path, lambda: build(spec), state["encoder_state"])
+    head = _filled(path, lambda: HEADS[state["head"]](n_features, n_clusters), state["head_state"])
+    if getattr(encoder, "n_features", 0) not in (0, n_features):
+        raise InputError(f"{path} is not a model that a fit wrote: the head takes {n_features} features, {spec.name} has others")
     placed = devices.place(encoder.eval().requires_grad_(False)), devices.place(head.requires_grad_(False))
-    return Model(*placed, state["image_size"], state["n_features"], state["n_clusters"])
+    return Model(*placed, spec.image_size, n_features, n_clusters)
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """What `Model.save` wrote. The file may be a stranger's, with a right checksum over anything: its nesting and types are checked."""
+    try:
+        state = checkpoint.load(path)
+    except InputError:
+        raise
+    except (RecursionError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a model that a fit wrote ({type(error).__name__}); restore it from a copy, or fit again"
+        ) from error
+    kinds = {"encoder": str, "head": str, "encoder_state": dict, "head_state": dict} | dict.fromkeys(SIZES, int)
+    state = {"projection": 0, **state} if isinstance(state, dict) else {}
+    wrong = [name for name, kind in kinds.items() if type(state.get(name)) is not kind]
+    wrong += [name for name, (least, most) in SIZES.items() if name not in wrong and not least <= state[name] <= most]
+    if wrong or state["head"] not in HEADS:
+        raise InputError(
+            f"{path} is not a model that a fit wrote: its {(wrong or ['head'])[0]} cannot be; restore it from a copy, or fit again"
+        )
+    return state
+
+
+def _filled(path: Path, make: Callable[[], nn.Module], state: dict[str, Any]) -> nn.Module:
+    """The module that `make` builds, with the weights of a file. It is built without memory first and compared with them, so that a name or
+    a size in the file takes no more room than the file itself."""
+    try:
+        with torch.device("meta"):
+            module = make()
+    except InputError:
+        raise
+    except Exception as error:  # a size no network can have makes torch and timm raise almost any class
+        if "meta" not in str(error):  # as older timm says of a few of its models: they are compared once they are built
+            raise InputError(f"{path} is not a model that a fit wrote: it cannot be built ({words(error)})") from error
+        module = make()
+    wanted = module.state_dict()
+    differs = [key for key in {**wanted, **state} if key not in wanted or not _alike(state.get(key), wanted[key])]
+    if differs:
+        raise InputError(f"{path} is not a model that a fit wrote: its network and its weights differ (first: {differs[0]})")
+    module = make()
+    module.load_state_dict(state)
+    return module
+
+
+def _alike(found: Any, wanted: Tensor) -> bool:
+    return isinstance(found, Tensor) and found.shape == wanted.shape and found.dtype == wanted.dtype
