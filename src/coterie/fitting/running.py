@@ -46,7 +46,8 @@ def fit(
             return summary(folder)
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
-        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
+        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started,
+                  clip=plan.config.clip)  # fmt: skip
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
