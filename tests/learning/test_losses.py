@@ -389,6 +389,14 @@ def test_info_nce_equals_naive_loops():
     torch.testing.assert_close(info_nce(query, key, queue[order], 0.07), info_nce(query, key, queue, 0.07))
 
 
+def test_info_nce_leaves_out_keys_of_the_image_itself():
+    query, key, queue = unit(2, 5), unit(2, 5, seed=1), unit(4, 5, seed=2)
+    own = torch.tensor([[False, True, False, False], [True, False, False, True]])
+    want = [info_nce(query[i : i + 1], key[i : i + 1], queue[~own[i]], 0.2) for i in range(2)]
+    torch.testing.assert_close(info_nce(query, key, queue, 0.2, own), torch.stack(want).mean())
+    assert float(info_nce(query, key, queue, 0.2, torch.ones_like(own))) == 0.0, "nobody is left to be told apart from"
+
+
 def test_info_nce_teaches_the_query_only():
     query, key, queue = (unit(4, 5, seed=seed).requires_grad_() for seed in range(3))
     info_nce(query, key, queue, 0.1).backward()

@@ -29,11 +29,15 @@ def test_bank_momentum_is_the_share_of_the_old_row():
 
 def test_queue_holds_the_latest_rows():
     queue = Queue(5, 3, torch.Generator().manual_seed(0))
-    start, latest = queue.rows_MD.clone(), []
+    start, latest, owners = queue.rows_MD.clone(), [], {}
+    assert queue.ids_M.tolist() == [-1] * 5, "directions at the start are nobody's"
     torch.testing.assert_close(start.norm(dim=1), torch.ones(5))
     for seed, size in enumerate((2, 2, 3, 4, 7)):
         z = unit(size, 3, seed=seed)
-        queue.push(z)
+        ids = torch.arange(size) + 10 * seed
+        queue.push(ids, z)
+        owners |= {tuple(row): int(i) for i, row in zip(ids, z.tolist())}
+        assert all(owners.get(tuple(row), -1) == i for row, i in zip(queue.rows_MD.tolist(), queue.ids_M.tolist()))
         latest = [*latest, *z][-5:]
         held = {tuple(row.tolist()) for row in queue.rows_MD}
         assert {tuple(row.tolist()) for row in latest} <= held and len(held) == 5
@@ -41,8 +45,8 @@ def test_queue_holds_the_latest_rows():
 
 def test_queue_state_continues_where_it_was():
     one, other = Queue(5, 3, torch.Generator().manual_seed(0)), Queue(5, 3, torch.Generator().manual_seed(9))
-    one.push(unit(3, 3))
+    one.push(torch.arange(3), unit(3, 3))
     other.load_state_dict(one.state_dict())
     for queue in (one, other):
-        queue.push(unit(4, 3, seed=2))
-    assert torch.equal(one.rows_MD, other.rows_MD)
+        queue.push(torch.arange(4), unit(4, 3, seed=2))
+    assert torch.equal(one.rows_MD, other.rows_MD) and torch.equal(one.ids_M, other.ids_M)

@@ -15,7 +15,8 @@ from coterie.images import open_images
 from coterie.run import checkpoint
 from coterie.run.devices import Devices
 from coterie.run.progress import Silent
-from coterie.run.run import MAX_BAD_STEPS, MAX_TRACED, Run
+from coterie.run.run import MAX_TRACED, Run
+from coterie.run.updates import MAX_BAD_STEPS
 
 
 class Killed(BaseException):
@@ -277,6 +278,25 @@ def test_step_clips_only_explosions(tmp_path):
         weight = nn.Parameter(torch.zeros(1))
         run.step((weight * factor).sum(), SGD([weight], lr=1.0))
         assert -weight.item() == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("clip, want", [(0.0, 1e6), (2.0, 2.0)])
+def test_the_bound_of_gradients_is_a_choice(tmp_path, clip, want):
+    run, weight = start(tmp_path, clip=clip), nn.Parameter(torch.zeros(1))
+    run.step((weight * 1e6).sum(), SGD([weight], lr=1.0))
+    assert -weight.item() == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("long, warned", [(0, False), (5, False), (6, True)])
+def test_shortened_gradients_are_counted_and_when_most_are_said(tmp_path, long, warned):
+    run, weight = start(tmp_path), nn.Parameter(torch.zeros(1))
+    optimizer = SGD([weight], lr=1e-9)
+    for _ in run.epochs("a", 1):
+        for step in range(10):
+            run.step((weight * (1e6 if step < long else 1.0)).sum(), optimizer)
+        run.log(loss=0.0)
+    assert run.history[0].get("clipped", 0.0) == long / 10
+    assert [("a:" in warning, "clip=10" in warning, "clip=0" in warning) for warning in run.warnings] == [(True,) * 3] * warned
 
 
 def test_step_forgets_the_last_gradient_and_serves_two_optimizers(tmp_path):

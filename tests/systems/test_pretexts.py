@@ -1,11 +1,13 @@
 """Each pretext task learns on tiny pictures, gives the same bits twice, and continues after a kill."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from coterie import fitting
 from coterie.methods import pretext
-from coterie.methods.pretext import PRETEXTS, PretextConfig
+from coterie.methods.pretext import Pretext, PretextConfig, moco
 from coterie.networks.encoder import features
 from coterie.run import Run
 from coterie.run.devices import Devices
@@ -38,7 +40,7 @@ def images():
     return fitting.plan(noise.numpy(), "kmeans", clusters=4, settings={"image_size": 16})[0]
 
 
-@pytest.mark.parametrize("name", PRETEXTS)
+@pytest.mark.parametrize("name", get_args(Pretext)[:-1])
 def test_loss_falls_bits_repeat_and_a_kill_changes_nothing(images, name, tmp_path):
     z, losses = trained(images, tmp_path / "whole", name)
     first = losses[1] if name == "moco" else losses[0]  # MoCo's queue holds random directions, easily told apart, for an epoch
@@ -47,3 +49,29 @@ def test_loss_falls_bits_repeat_and_a_kill_changes_nothing(images, name, tmp_pat
         trained(images, tmp_path / "cut", name, stop_after=1)
     again, _ = trained(images, tmp_path / "cut", name)
     assert torch.equal(z, again)
+
+
+def test_no_query_of_moco_is_told_from_a_key_of_its_own_image(images, monkeypatch):
+    """However small the set: with a queue as long as it, most images have a key of an epoch before there."""
+    asked, info_nce, queues = [], moco.info_nce, []
+    make = moco.Queue
+    monkeypatch.setattr(moco, "Queue", lambda *args: queues.append(make(*args)) or queues[-1])
+    monkeypatch.setattr(moco, "info_nce", lambda *args: asked.append(args[-1]) or info_nce(*args))
+    drawn, gather = [], Run.gather
+
+    def seen(run, rows):
+        if rows.dtype == torch.int64:
+            drawn.append((rows.clone(), queues[0].ids_M.clone()))
+        return gather(run, rows)
+
+    monkeypatch.setattr(Run, "gather", seen)
+    settings = SETTINGS | {"pretext_epochs": 3, "queue": 96}
+    moco.train(fitting_encoder(images, settings), images, PretextConfig(pretext="moco", **settings), Run(devices=Devices("cpu", "fp32")))
+    own = [ids_M == index_B[:, None] for index_B, ids_M in drawn]
+    assert len(asked) == 9 and all(torch.equal(got, want) for got, want in zip(asked, own, strict=True))
+    assert not any(mask.any() for mask in own[:3]) and sum(int(mask.sum()) for mask in own[3:]) > 96
+
+
+def fitting_encoder(images, settings):
+    """An encoder as it starts."""
+    return pretext.train(images, PretextConfig(**settings | {"pretext_epochs": 0}), Run(devices=Devices("cpu", "fp32")))

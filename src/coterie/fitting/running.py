@@ -52,7 +52,8 @@ def fit(
             return summary(folder)
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
-        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
+        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started,
+                  clip=plan.config.clip)  # fmt: skip
         for told in images.notes:
             run.note(told)
         fitted = methods.method(plan.method).fit(images, plan.config, run)

@@ -124,11 +124,16 @@ def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -
     return F.cross_entropy(logits, (itself + n) % (2 * n))
 
 
-def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: float) -> Tensor:
-    """MoCo's loss: each query finds its own key among the M keys of the queue; unit rows, no gradient into keys or queue."""
+def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: float, own_BM: Tensor | None = None) -> Tensor:
+    """MoCo's loss: each query finds its own key among the M keys of the queue; unit rows, no gradient into keys or queue.
+
+    own_BM  bool: keys of the queue that are of the query's own image, and so no negatives of it; None: there are none, as published
+    """
     query = _float(query_BD)
     positive = (query * key_BD.detach()).sum(1, keepdim=True)
-    logits = torch.cat([positive, query @ queue_MD.detach().T.to(query.dtype)], 1) / temperature
+    negative_BM = query @ queue_MD.detach().T.to(query.dtype)
+    negative_BM = negative_BM if own_BM is None else negative_BM.masked_fill(own_BM, -torch.inf)
+    logits = torch.cat([positive, negative_BM], 1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 

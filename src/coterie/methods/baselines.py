@@ -8,25 +8,31 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.images import Images
 from coterie.methods import pretext
+from coterie.methods.bounds import Count
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted
-from coterie.methods.pretext import PretextConfig
+from coterie.methods.pretext import Pretext
 from coterie.networks.encoder import features
 from coterie.networks.heads import Centroids
 from coterie.run import Run
 
 
 @dataclass(frozen=True)
-class Config(PretextConfig):
+class Config(FinalConfig):
     """Settings of the baseline."""
 
     encoder: str = "pixels"
-    pretext: str = "frozen"
-    restarts: int = 10  # scikit-learn's number; the lowest inertia is kept
-    iterations: int = 100  # at most; k-means stops when no label changes
+    pretext: Pretext = "frozen"
+    final: Final = "k-means"  # or another last step on the same features
+    whiten: bool = False
+    iterations: Count = 100  # of k-means, at most; it stops when no label changes
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
+    if config.final != "k-means" or config.whiten:
+        return assign(encoder, images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run), z_ND)

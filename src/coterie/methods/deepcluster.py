@@ -17,7 +17,7 @@ H heads, K clusters, V views.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ from coterie.learning.losses import cross_entropy, prototype_loss
 from coterie.learning.schedule import cosine, one_cycle, set_rate
 from coterie.methods import pretext
 from coterie.methods.baselines import partition
+from coterie.methods.bounds import Amount, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
@@ -49,14 +50,15 @@ ITERATIONS = 100  # of the partition's k-means, at most
 WHOLE_VIEWS = 2  # of an image and step in v2, whose features go into the bank; heads cluster them in turns
 LEAST_IMAGES = 20  # of a pseudo-cluster on average, when nobody says how many there are to be
 MOST_SIZES = 1000  # pseudo-clusters whose sizes the history lists one by one
-SCHEDULES: dict[str, Callable[[float, float], float]] = {"constant": lambda _, rate: rate, "cosine": cosine, "one-cycle": one_cycle}
-LEFT_OPEN = {"v1": ("crops", "sgd", 0.05), "v2": ("pretext", "adamw", 2e-3)}  # views, optimiser, rate
-CHOICES = {
-    "variant": ("v1", "v2"),
-    "clustering": ("k-means", "power-iteration"),
-    "views": ("", "crops", "pretext"),
-    "optimizer": ("", *OPTIMIZERS),
-    "schedule": tuple(SCHEDULES),
+RATES: dict[str, Callable[[float, float], float]] = {"constant": lambda _, rate: rate, "cosine": cosine, "one-cycle": one_cycle}
+Variant = Literal["v1", "v2"]
+Backend = Literal["k-means", "power-iteration"]
+Views = Literal["", "crops", "pretext"]
+Optimizer = Literal["", "sgd", "adamw"]
+Schedule = Literal["constant", "cosine", "one-cycle"]
+LEFT_OPEN: dict[str, tuple[Views, Optimizer, float]] = {  # views, optimiser, rate
+    "v1": ("crops", "sgd", 0.05),
+    "v2": ("pretext", "adamw", 2e-3),
 }
 
 
@@ -64,26 +66,26 @@ CHOICES = {
 class Config(FinalConfig):
     """Settings of DeepCluster. Numbers without a source were found on digits (benchmarks/results)."""
 
-    pretext_epochs: int = 0  # DeepCluster starts from random or given weights; any pretext may go before it
-    variant: str = "v1"  # or v2
-    pseudo_clusters: int = 0  # 0: 10 times n_clusters, as the paper for ImageNet, but at most N / 20 and at least n_clusters
-    clustering: str = "k-means"  # or power-iteration (v1 only), which finds the number of pseudo-clusters itself
-    components: int = 256  # of the PCA-whitening, v1 (the paper, sec. 3.3), at most the features' dimensions and N - 1
-    cluster_iterations: int = 20  # of k-means, an epoch (the published code: 20 in v1, 10 in v2)
-    epochs: int = 40  # sec. 3.3: 500 for ImageNet; 0: nothing is trained (the rows "random" of the paper)
-    batch: int = 256  # sec. 3.3
-    draws: float = 1.0  # images an epoch of v1 draws, for each image there is (the published code: 1)
+    pretext_epochs: Whole = 0  # DeepCluster starts from random or given weights; any pretext may go before it
+    variant: Variant = "v1"  # or v2
+    pseudo_clusters: Whole = 0  # 0: 10 times n_clusters, as the paper for ImageNet, but at most N / 20 and at least n_clusters
+    clustering: Backend = "k-means"  # or power-iteration (v1 only), which finds the number of pseudo-clusters itself
+    components: Count = 256  # of the PCA-whitening, v1 (the paper, sec. 3.3), at most the features' dimensions and N - 1
+    cluster_iterations: Count = 20  # of k-means, an epoch (the published code: 20 in v1, 10 in v2)
+    epochs: Whole = 40  # sec. 3.3: 500 for ImageNet; 0: nothing is trained (the rows "random" of the paper)
+    batch: Count = 256  # sec. 3.3
+    draws: Positive = 1.0  # images an epoch of v1 draws, for each image there is (the published code: 1)
     even: bool = True  # v1: each pseudo-cluster is drawn as often (sec. 3.3); else each image is seen once
-    views: str = ""  # crops (crops and flips alone) or pretext (with its colours); empty: crops in v1, pretext in v2, as published
-    optimizer: str = ""  # sgd (momentum 0.9) or adamw; empty: sgd in v1 (sec. 3.3), adamw in v2 (published: SGD with LARC)
-    rate: float = 0.0  # 0: 0.05 in v1 (sec. 3.3), 0.002 in v2; give one with an optimizer of your own
-    schedule: str = "constant"  # sec. 3.3; or cosine, or one-cycle (a tenth of warm-up, then a cosine: v2)
-    decay: float = 1e-5  # weight decay (sec. 3.3; 1e-6 in v2)
-    classifier_rate: float = 0.05  # of v1's classifier, SGD without momentum, constant (the published code)
-    n_heads: int = 3  # v2: clusterings at once (the published code)
-    small_views: int = 0  # v2: further views that show details, at half the size (the published code: 4)
-    temperature: float = 0.1  # v2, of the cosines with the prototypes (the published code)
-    restarts: int = 20  # of k-means into the clusters that were asked for; the lowest inertia is kept
+    views: Views = ""  # crops (crops and flips alone) or pretext (with its colours); empty: crops in v1, pretext in v2, as published
+    optimizer: Optimizer = ""  # sgd (momentum 0.9) or adamw; empty: sgd in v1 (sec. 3.3), adamw in v2 (published: SGD with LARC)
+    rate: Amount = 0.0  # 0: 0.05 in v1 (sec. 3.3), 0.002 in v2; give one with an optimizer of your own
+    schedule: Schedule = "constant"  # sec. 3.3; or cosine, or one-cycle (a tenth of warm-up, then a cosine: v2)
+    decay: Amount = 1e-5  # weight decay (sec. 3.3; 1e-6 in v2)
+    classifier_rate: Positive = 0.05  # of v1's classifier, SGD without momentum, constant (the published code)
+    n_heads: Count = 3  # v2: clusterings at once (the published code)
+    small_views: Whole = 0  # v2: further views that show details, at half the size (the published code: 4)
+    temperature: Positive = 0.1  # v2, of the cosines with the prototypes (the published code)
+    restarts: Count = 20  # of k-means into the clusters that were asked for; the lowest inertia is kept
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -93,11 +95,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     learn = learn_classes if config.variant == "v1" else learn_prototypes
     if config.epochs:
         learn(encoder, images, config, run)
-    return (
-        partitioned(encoder, images, config, run)
-        if config.final == "k-means" or untrained(config)
-        else assign(encoder, images, config, run)
-    )
+    return (partitioned if config.final == "k-means" else assign)(encoder, images, config, run)
 
 
 def partitioned(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
@@ -132,7 +130,7 @@ def learn_classes(encoder: nn.Module, images: Images, config: Config, run: Run) 
         rng, total = run.rng("views", epoch, run.rank), torch.zeros((), device=device)
         mine = drawn[run.rank :: run.world][: count // run.world]
         for step, batch in enumerate(run.batches(images, batch_size, drop_last=True, ids=mine)):
-            set_rate(optimizer, SCHEDULES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
+            set_rate(optimizer, RATES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
             with run.autocast():
                 z_BD = encoder(view(batch.pixels_B3HW, rng))
                 logits_BK = classifier(z_BD.relu() if last_relu else z_BD)
@@ -181,7 +179,7 @@ def learn_prototypes(encoder: nn.Module, images: Images, config: Config, run: Ru
         rng, total = run.rng("views", epoch, run.rank), torch.zeros((), device=device)
         seen_N.fill_(False)
         for step, batch in enumerate(run.batches(images, batch_size, run.rng("order", epoch), drop_last=True)):
-            set_rate(optimizer, SCHEDULES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
+            set_rate(optimizer, RATES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
             index_B = batch.index_B.to(device)
             sized = [torch.cat([view(batch.pixels_B3HW, rng) for view in group]) for group in views if group]
             with run.autocast():
@@ -260,9 +258,6 @@ def counts(labels_N: Tensor, k: int, run: Run) -> dict[str, Any]:
 
 def check(images: Images, config: Config) -> None:
     """InputError for what cannot work, before anything is trained."""
-    for name, words in CHOICES.items():
-        if getattr(config, name) not in words:
-            raise InputError(f"{name}={getattr(config, name)}: there are {', '.join(filter(None, words))}")
     if config.epochs and untrained(config):
         raise InputError(f"encoder={config.encoder} has nothing that deepcluster could train; take --method kmeans, or --set epochs=0")
     if config.variant == "v2" and config.clustering != "k-means":

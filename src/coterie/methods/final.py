@@ -1,14 +1,17 @@
-"""The last step of systems that learn features for their own sake (PCP, IR, IS, AND): which features, and which n_clusters kinds.
+"""The last step, from features to n_clusters kinds. Every method has the same choice of it (`final`), and its own default.
 
     whitened     the backbone's features on their principal components, each scaled to the same variance, at unit length: one linear layer
-    diffusion    each row moves towards the mean of its neighbours, twenty times; k-means on where they end; new images go to the nearest
-                 of these clusters' means, taken of the features before they moved
+    diffusion    each row moves towards the mean of its neighbours, twenty times; k-means on where they end. Each image, old or new, then
+                 goes to the nearest of these clusters' means, taken of the features before they moved
+    k-means      on the features
+    heads        of the method, if it has any (SCAN, SPICE); else those of SCAN's clustering stage, as its defaults are
 
 Losses that spread images apart leave no compact clusters, but neighbours that are right: on the graph of neighbours the kinds are there.
 docs/methods/pcp.md has what the alternatives reached. Shapes: N images, D feature, K clusters or neighbours.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,15 +19,16 @@ from torch import Tensor, nn
 from coterie.clustering.kmeans import kmeans, whitening
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import means, unit
-from coterie.errors import InputError
 from coterie.images import Images
+from coterie.methods.bounds import Count, Whole
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
-from coterie.networks.encoder import Encoder, build, features
+from coterie.networks.encoder import PRECOMPUTED, Encoder, build, features
 from coterie.networks.heads import Centroids
 from coterie.run import Run
 from coterie.run.devices import unwrap
 
+Final = Literal["heads", "diffusion", "k-means"]
 ROWS = 10  # images for each component of a whitening, at least: with few images the last components are noise, and tell nothing apart
 FLOOR = 1e-4  # of the largest variance, below which a component is not enlarged: there the rounding of bf16 begins
 
@@ -33,24 +37,33 @@ FLOOR = 1e-4  # of the largest variance, below which a component is not enlarged
 class Config(PretextConfig):
     """Settings of the last step."""
 
+    final: Final = "diffusion"  # or k-means, as PCP's paper has it (fig. 5), or heads
     whiten: bool = True  # the features are the backbone's, whitened to `projection` components, one for 10 images at most; else as they are
-    final: str = "diffusion"  # or k-means, as PCP's paper has it (fig. 5)
-    final_neighbors: int = 20  # of diffusion
-    final_steps: int = 20  # of diffusion
-    restarts: int = 10  # of k-means; the lowest inertia is kept
+    final_neighbors: Count = 20  # of diffusion
+    final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
+    restarts: Count = 10  # of k-means; the lowest inertia is kept
 
 
 def assign(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
-    """The fitted images in n_clusters clusters, with a head that sorts others into them."""
-    if config.final not in ("diffusion", "k-means"):
-        raise InputError(f"final={config.final}: there are diffusion, k-means")
-    encoder = whitened(encoder, images, config, run) if config.whiten else encoder
+    """The fitted images in n_clusters clusters, with a head that sorts others into them. Features that were given stay what they are."""
+    encoder = whitened(encoder, images, config, run) if config.whiten and config.encoder != PRECOMPUTED else encoder
     z_ND = run.once("features", features, encoder, images, run)
+    if config.final == "heads":
+        return Fitted.from_parts(encoder, heads(z_ND, config, run), z_ND)
     labels_N = run.once("clusters", clusters_of, z_ND, config.n_clusters, config.final, config.final_neighbors, config.final_steps,
                         config.restarts, run)  # fmt: skip
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     head.calibrate(means(z_ND, labels_N, config.n_clusters), z_ND, labels_N)
     return Fitted.from_parts(encoder, head, z_ND)
+
+
+def heads(z_ND: Tensor, config: Config, run: Run) -> nn.Module:
+    """The best of SCAN's heads on these features (N, D), (B, D) -> logits (1, B, K)."""
+    from coterie.methods import scan  # which has this last step, too
+
+    stage = scan.Config(n_clusters=config.n_clusters)
+    index_NK = run.once("neighbours", nearest, z_ND, min(stage.n_neighbors, len(z_ND) - 1)).index_NK
+    return scan.cluster(z_ND, index_NK, stage, run)
 
 
 def whitened(encoder: nn.Module, images: Images, config: Config, run: Run) -> nn.Module:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods import pretext
+from coterie.methods.bounds import Positive
 from coterie.methods.final import Config as FinalConfig
-from coterie.methods.final import assign
+from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted
+from coterie.methods.pretext import Pretext
 from coterie.networks.encoder import PRECOMPUTED
 from coterie.run import Run
 
@@ -23,23 +25,23 @@ from coterie.run import Run
 class Config(FinalConfig):
     """Settings of instance discrimination, and what all three share."""
 
-    pretext: str = "instance"
-    pretext_temperature: float = 0.1  # all three papers
-    final: str = "k-means"  # or diffusion, as PCP here
+    pretext: Pretext = "instance"
+    pretext_temperature: Positive = 0.1  # all three papers
+    final: Final = "k-means"  # as PCP's comparison; or diffusion, as PCP here; or heads
 
 
 @dataclass(frozen=True)
 class SpreadingConfig(Config):
     """Settings of IS."""
 
-    pretext: str = "spreading"
+    pretext: Pretext = "spreading"
 
 
 @dataclass(frozen=True)
 class AnchorConfig(Config):
     """Settings of AND."""
 
-    pretext: str = "anchors"
+    pretext: Pretext = "anchors"
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:

@@ -12,7 +12,7 @@ Shapes: N images, B batch, D feature, K clusters.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -28,6 +28,7 @@ from coterie.learning.losses import purified_cluster_loss, spreading_loss
 from coterie.learning.pseudo_labels import Votes, anchors, near_centroid
 from coterie.learning.schedule import progressive_clusters, set_rate, steps
 from coterie.methods import pretext
+from coterie.methods.bounds import Amount, Count, Number, Positive, Share, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
@@ -44,29 +45,29 @@ MANY = 1 / 20  # clusters per image, above which merging finds them in less time
 class Config(FinalConfig):
     """Settings of PCP. Shares of a round stand for epochs of the published 200."""
 
-    pretext_epochs: int = 0  # PCP trains the encoder itself, from random weights or given ones
-    epochs: int = 60  # of a round (the published code: 200)
-    rounds: int = 1  # the paper's table IV: 5. The bank, the votes and the weights go on, the schedules start anew, clusters stay few
-    batch: int = 128  # images, as in the published code
-    rate: float = 0.03  # SGD, momentum 0.9, a tenth from 0.6 of a round on and again from 0.8, as in the published code
-    decay: float = 5e-4  # weight decay, as in the published code
-    temperature: float = 0.1  # of both losses, as in the published code
-    bank_start: str = "features"  # what the memory bank holds at first: the encoder's own features; or noise, as in the published code
+    pretext_epochs: Whole = 0  # PCP trains the encoder itself, from random weights or given ones
+    epochs: Whole = 60  # of a round (the published code: 200)
+    rounds: Count = 1  # the paper's table IV: 5. The bank, the votes and the weights go on, the schedules start anew, clusters stay few
+    batch: Count = 128  # images, as in the published code
+    rate: Positive = 0.03  # SGD, momentum 0.9, a tenth from 0.6 of a round on and again from 0.8, as in the published code
+    decay: Amount = 5e-4  # weight decay, as in the published code
+    temperature: Positive = 0.1  # of both losses, as in the published code
+    bank_start: Literal["features", "noise"] = "features"  # what the bank holds at first: the encoder's own; noise: the published code
     log_outside: bool = True  # -log of the summed probability of the cluster, as in the published code; false: the paper's sum of logs
-    floor: int = 0  # N_t0, the least clusters (the published code: 1,000 of 50,000); 0: N / 50, and at least n_clusters
+    floor: Whole = 0  # N_t0, the least clusters (the published code: 1,000 of 50,000); 0: N / 50, and at least n_clusters
     progressive: bool = True  # PC; false: `floor` clusters from the start
-    cluster_view: str = "clean"  # what is clustered; or augmented, as in the published code
-    keep_share: float = 0.5  # CP_r: of a cluster, 1 - gamma of the paper; 1: all
+    cluster_view: Literal["clean", "augmented"] = "clean"  # what is clustered; or augmented, as in the published code
+    keep_share: Share = 0.5  # CP_r: of a cluster, 1 - gamma of the paper; 1: all
     vote: bool = True  # CP_s
-    vote_from: float = 0.5  # share of the first round; clusterings are remembered from here, and vote when the window is full
-    vote_window: int = 15  # clusterings that vote, at most a quarter of a round
-    vote_decay: float = 0.8  # alpha: what a clustering weighs less than the one after it
-    vote_drop: float = 0.0  # a kept image below this score goes (of at most 4.859 with 15 votes; with fewer it shrinks alike)
-    vote_add: float = 3.0  # another one with at least this comes
+    vote_from: Share = 0.5  # share of the first round; clusterings are remembered from here, and vote when the window is full
+    vote_window: Count = 15  # clusterings that vote, at most a quarter of a round
+    vote_decay: Share = 0.8  # alpha: what a clustering weighs less than the one after it
+    vote_drop: Number = 0.0  # a kept image below this score goes (of at most 4.859 with 15 votes; with fewer it shrinks alike)
+    vote_add: Number = 3.0  # another one with at least this comes
     vote_signed: bool = True  # a clustering that parts the two counts against, as in the published code; false: not at all, as in the paper
-    warm_up: float = 0.9  # share of a round in which the spreading loss is mixed in; 0: PCP without the star
-    mix_from: float = 0.2  # weight of PCP's own loss at the start of the warm-up, as in the published code
-    mix_to: float = 0.5  # and at its end
+    warm_up: Share = 0.9  # share of a round in which the spreading loss is mixed in; 0: PCP without the star
+    mix_from: Share = 0.2  # weight of PCP's own loss at the start of the warm-up, as in the published code
+    mix_to: Share = 0.5  # and at its end
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -138,8 +139,6 @@ def first_bank(network: nn.Module, images: Images, config: Config, run: Run) -> 
     """The memory bank before the first epoch."""
     if config.bank_start == "features":
         return bank_of(network, images, run)
-    if config.bank_start != "noise":
-        raise InputError(f"bank_start={config.bank_start}: there are features, noise")
     noise_ND = torch.rand(len(images), config.projection, generator=run.rng("bank")) * 2 - 1
     return MemoryBank(noise_ND.to(run.devices.device))
 

@@ -26,8 +26,10 @@ from coterie.learning.losses import confident_cross_entropy, scan_loss, softmax
 from coterie.learning.pseudo_labels import confident
 from coterie.learning.schedule import cosine, set_rate
 from coterie.methods import pretext
+from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
-from coterie.methods.pretext import PretextConfig
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads
 from coterie.networks.teacher import follow, teacher_of
@@ -39,34 +41,41 @@ LOWEST_BAR = 0.5
 
 
 @dataclass(frozen=True)
-class Config(PretextConfig):
+class Config(FinalConfig):
     """Settings of SCAN. Numbers without a source were found on digits, Fashion-MNIST and CIFAR-10 (benchmarks/results)."""
 
-    n_neighbors: int = 20  # SCAN sec. 3.1 (50 on ImageNet)
+    n_neighbors: Count = 20  # SCAN sec. 3.1 (50 on ImageNet)
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
-    n_heads: int = (
+    n_heads: Count = (
         20  # the published code uses 1 on small sets, 10 on ImageNet; the best of many is chosen by loss, and twenty cost about three
     )
-    entropy_weight: float = 5.0  # SCAN sec. 3.1
+    entropy_weight: Amount = 5.0  # SCAN sec. 3.1
     prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: all alike
-    cluster_epochs: int = 20
-    cluster_steps: int = 30  # least updates an epoch; small sets are gone through several times
-    cluster_batch: int = 1000
-    cluster_rate: float = 5e-3  # peak, Adam, cosine; the encoder is frozen
-    network_epochs: int = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
-    network_batch: int = 128
-    network_rate: float = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
-    selflabel_epochs: int = 30  # at most
-    selflabel_batch: int = 256
-    selflabel_rate: float = 2e-3  # peak, Adam, cosine
-    threshold: float = 0.9  # strict; SCAN sec. 3.1 has 0.99, for a network that labels with itself and not with its average
+    cluster_epochs: Count = 20
+    cluster_steps: Count = 30  # least updates an epoch; small sets are gone through several times
+    cluster_batch: Count = 1000
+    cluster_rate: Positive = 5e-3  # peak, Adam, cosine; the encoder is frozen
+    network_epochs: Whole = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
+    network_batch: Count = 128
+    network_rate: Positive = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
+    selflabel_epochs: Whole = 30  # at most; 0: the encoder stays as it is
+    selflabel_batch: Count = 256
+    selflabel_rate: Positive = 2e-3  # peak, Adam, cosine
+    threshold: BelowOne = 0.9  # strict; SCAN sec. 3.1 has 0.99, for a network that labels with itself and not with its average
     balance: bool = True  # clusters count equally in the self-labelling loss
-    average_epochs: float = 2.5  # memory of the teacher, the running average of the student that gives the labels
-    patience: int = 6  # epochs without more confident images before self-labelling stops
+    average_epochs: Amount = 2.5  # memory of the teacher, the running average of the student that gives the labels
+    patience: Whole = 6  # epochs without more confident images before self-labelling stops
+    final: Final = "heads"  # its own; or diffusion, k-means, on the features that they end with
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
+    found = stages(encoder, images, config, run)
+    return found if config.final == "heads" else assign(found.encoder, images, config, run)
+
+
+def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
+    """Stages 2 to 4."""
     z_ND = run.once("features", features, encoder, images, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1)).index_NK
     clustered = Fitted.from_parts(encoder, cluster(z_ND, neighbours_NK, config, run), z_ND)

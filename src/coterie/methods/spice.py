@@ -13,7 +13,7 @@ difference from the published code. Shapes: N images, B batch, D feature, H head
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,10 @@ from coterie.learning.losses import cross_entropy, distribution_entropy, double_
 from coterie.learning.pseudo_labels import prototype, prototype_losses, reliable
 from coterie.learning.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
 from coterie.methods import pretext
+from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Share, SomeShare, Whole
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted, unless_worse
-from coterie.methods.pretext import PretextConfig
 from coterie.networks.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.networks.heads import MlpHeads
 from coterie.networks.teacher import follow, teacher_of
@@ -40,52 +42,60 @@ from coterie.run import Run
 from coterie.run.devices import unwrap
 
 NEIGHBOURS = 20  # whose agreement with an image says how good a clustering is, without labels
-CHOICES = ("discord", "loss")
+Choice = Literal["discord", "loss"]
+View = Literal["weak", "strong", "clean"]
 
 
 @dataclass(frozen=True)
-class Config(PretextConfig):
+class Config(FinalConfig):
     """Settings of SPICE. Numbers without a source were found on digits and Fashion-MNIST (benchmarks/results)."""
 
-    n_heads: int = 10  # SPICE sec. IV-B
-    head_epochs: int = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
-    head_steps: int = 4  # least batches an epoch; small sets are gone through several times
-    head_batch: int = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
-    head_views: int = 4  # draws of weak and strong views, which epochs take in turn; the frozen encoder sees each once
-    head_repeats: int = 8  # times the pseudo-labels of a batch are learned, as in the published code
-    head_part: int = 128  # pseudo-labels an update, as in the published code
-    head_rate: float = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
-    core_share: float = 1.0  # of a cluster's share of the batch, whose mean is the prototype (Fig. 4; the published code has 0.5)
-    core_share_end: float = 0.0  # the share grows to this by the last epoch; 0: it stays (the published settings leave it at 0.5)
-    components: int = 32  # similar to a prototype: among features whitened to so many, or twice n_clusters; 0: as they are (the paper)
+    n_heads: Count = 10  # SPICE sec. IV-B
+    head_epochs: Count = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
+    head_steps: Count = 4  # least batches an epoch; small sets are gone through several times
+    head_batch: Whole = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
+    head_views: Count = 4  # draws of weak and strong views, which epochs take in turn; the frozen encoder sees each once
+    head_repeats: Count = 8  # times the pseudo-labels of a batch are learned, as in the published code
+    head_part: Count = 128  # pseudo-labels an update, as in the published code
+    head_rate: Positive = 2e-3  # peak, Adam, cosine (the published code: 5e-3, constant)
+    core_share: SomeShare = 1.0  # of a cluster's share of the batch, whose mean is the prototype (Fig. 4; the published code has 0.5)
+    core_share_end: Share = 0.0  # the share grows to this by the last epoch; 0: it stays (the published settings leave it at 0.5)
+    components: Whole = 32  # similar to a prototype: among features whitened to so many, or twice n_clusters; 0: as they are (the paper)
     overlap: bool = True  # an image may get several labels, or none (sec. IV-F2)
-    label_view: str = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
-    train_view: str = "strong"  # of what they are learned
+    label_view: View = "weak"  # of what the labels are made: weak, strong or clean (table VIII)
+    train_view: View = "strong"  # of what they are learned
     double_softmax: bool = True  # eq. 5; else the plain cross-entropy
-    temperature: float = 1.0  # of the plain cross-entropy (the paper's best: 0.2)
-    entropy_above: int = 100  # with more clusters than this, heads are also asked to use all of them (sec. IV-F2: Tiny-ImageNet's 200)
-    entropy_weight: float = 1.0
-    choice: str = "discord"  # of head and epoch: how often neighbours differ, and how uneven sizes are; or loss, the paper's (sec. III-B)
+    temperature: Positive = 1.0  # of the plain cross-entropy (the paper's best: 0.2)
+    entropy_above: Whole = 100  # with more clusters than this, heads are also asked to use all of them (sec. IV-F2: Tiny-ImageNet's 200)
+    entropy_weight: Amount = 1.0
+    choice: Choice = "discord"  # of head and epoch: how often neighbours differ, and how uneven sizes are; or loss, the paper's (III-B)
     train_encoder: bool = False  # the ablation Joint-SH / Joint-MH: the encoder learns in stage 2 too
-    encoder_rate: float = 1e-4  # then
+    encoder_rate: Positive = 1e-4  # then
     select_reliable: bool = True  # else every image counts as labelled
-    reliable_neighbors: int = 100  # with the image itself (sec. IV-B); at most a tenth of an even share of the images, but ten
-    reliable_ratio: float = 0.95  # of them share the label (sec. IV-B)
-    reliable_bar: float = 0.0  # and the probability is above this (the published code: 0.99)
+    reliable_neighbors: Count = 100  # with the image itself (sec. IV-B); at most a tenth of an even share of the images, but ten
+    reliable_ratio: Share = 0.95  # of them share the label (sec. IV-B)
+    reliable_bar: BelowOne = 0.0  # and the probability is above this (the published code: 0.99)
     reliable_balance: bool = False  # the published code cuts every cluster to the smallest one's count
-    joint_init: str = "network"  # the encoder and head of stage 2; or random, as in the published code
+    joint_init: Literal["network", "random"] = "network"  # the encoder and head of stage 2; or random, as in the published code
     joint_encoder: str = ""  # another encoder for joint_init=random; empty: the same
-    joint_epochs: int = 30  # 0: stop after stage 2 (the paper's SPICE-self)
-    joint_batch: int = 64  # labelled images an update (FixMatch)
-    joint_ratio: int = 7  # unlabelled images for each of them (FixMatch)
-    joint_rate: float = 0.03  # FixMatch: SGD, Nesterov momentum 0.9, cosine of 7/16 of a turn
-    joint_decay: float = 5e-4  # weight decay, not of batch norm (FixMatch)
-    threshold: float = 0.95  # of the weak view, to teach the strong one (sec. IV-B)
-    average_epochs: float = 2.0  # memory of the running average that is returned (FixMatch: 1,000 updates)
+    joint_epochs: Whole = 30  # 0: stop after stage 2 (the paper's SPICE-self)
+    joint_batch: Count = 64  # labelled images an update (FixMatch)
+    joint_ratio: Count = 7  # unlabelled images for each of them (FixMatch)
+    joint_rate: Positive = 0.03  # FixMatch: SGD, Nesterov momentum 0.9, cosine of 7/16 of a turn
+    joint_decay: Amount = 5e-4  # weight decay, not of batch norm (FixMatch)
+    threshold: Share = 0.95  # of the weak view, to teach the strong one (sec. IV-B)
+    average_epochs: Amount = 2.0  # memory of the running average that is returned (FixMatch: 1,000 updates)
+    final: Final = "heads"  # its own; or diffusion, k-means, on the features that they end with
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
+    found = stages(encoder, images, config, run)
+    return found if config.final == "heads" else assign(found.encoder, images, config, run)
+
+
+def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
+    """Stages 2 and 3."""
     z_ND = run.once("features", features, encoder, images, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
@@ -100,8 +110,6 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 
 def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
     """Stage 2: H heads at once, each with its own pseudo-labels; returns the head and epoch that are best over the whole set (`choice`)."""
-    if config.choice not in CHOICES:
-        raise InputError(f"choice={config.choice}: there are {', '.join(CHOICES)}")
     k = config.n_clusters
     heads: MlpHeads = run.new("heads", MlpHeads, z_ND.shape[1], k, config.n_heads)  # type: ignore[assignment]
     heads.standardise(z_ND)
@@ -234,7 +242,7 @@ def start_of_joint(clustered: Fitted, config: Config, run: Run) -> tuple[nn.Modu
     if config.joint_init == "network" and not config.joint_encoder:
         return run.new("joint-encoder", copy.deepcopy, unwrap(clustered.encoder)), run.new("joint-head", copy.deepcopy, clustered.head)
     if config.joint_init != "random":
-        raise InputError(f"joint_init={config.joint_init}: network or random is wanted, and random with a joint_encoder")
+        raise InputError(f"joint_encoder={config.joint_encoder} starts anew, so it needs joint_init=random, not {config.joint_init}")
     old = unwrap(clustered.encoder)
     encoder = run.new("joint-encoder", build, EncoderSpec(config.joint_encoder or config.encoder, config.image_size))
     unwrap(encoder).standardise(old.mean, old.deviation)  # type: ignore[operator]
@@ -250,11 +258,9 @@ def pair_loss(logits_HMK: Tensor, labels_HM: Tensor, entropy_weight: float, conf
     return loss_H - entropy_weight * distribution_entropy(softmax(logits_HMK).mean(-2)) if entropy_weight else loss_H
 
 
-def view_of(name: str, config: Config) -> Augment:
-    """The augmentation a setting names. InputError for a name that is none."""
+def view_of(name: View, config: Config) -> Augment:
+    """The augmentation a setting names."""
     views = {"weak": augment.fixmatch_weak, "strong": augment.strong, "clean": lambda _: augment.clean}
-    if name not in views:
-        raise InputError(f"label_view and train_view are {', '.join(views)}, not {name!r}")
     return augment.clean if config.encoder == PRECOMPUTED else views[name](config.augment)
 
 

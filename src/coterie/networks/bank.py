@@ -28,20 +28,23 @@ class MemoryBank(nn.Module):
 
 
 class Queue(nn.Module):
-    """The latest M unit features, (M, D) float32; random directions at the start."""
+    """The latest M unit features, (M, D) float32, and whose they are, (M,) int64; at the start random directions of nobody, -1."""
 
     rows_MD: Tensor
+    ids_M: Tensor
     next: Tensor
 
     def __init__(self, size: int, n_features: int, generator: Generator):
         super().__init__()
         self.register_buffer("rows_MD", F.normalize(torch.randn(size, n_features, generator=generator), dim=1))
+        self.register_buffer("ids_M", torch.full((size,), -1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def push(self, z_BD: Tensor) -> None:
+    def push(self, index_B: Tensor, z_BD: Tensor) -> None:
         """The batch takes the place of the oldest rows; of a batch longer than the queue its last M rows stay."""
         size = len(self.rows_MD)
         places = (self.next + torch.arange(len(z_BD), device=z_BD.device)) % size
         self.rows_MD[places[-size:]] = z_BD.float()[-size:]
+        self.ids_M[places[-size:]] = index_B.to(self.ids_M)[-size:]
         self.next.copy_((self.next + len(z_BD)) % size)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from coterie.run import checkpoint, seeding
@@ -22,12 +21,13 @@ from coterie.run.devices import Devices
 from coterie.run.history import History
 from coterie.run.progress import Silent
 from coterie.run.state import newest, restore, save_result, saved_result, state_of
+from coterie.run.updates import Updates
 
 if TYPE_CHECKING:
     from coterie.images import Batch, Images
 
 MAX_GRADIENT_NORM = 10.0  # far above what these losses show in health; only an explosion is cut
-MAX_BAD_STEPS = 10  # updates with a loss that is not finite, skipped before the run gives up
+OFTEN = 0.5  # share of the updates of an epoch that are cut, from which it is no explosion but how the loss is
 SAVE_SHARE = 1 / 20  # at most this share of the time goes into checkpoints
 MAX_TRACED = 40  # epochs of assignments kept for curves that need labels later
 
@@ -41,6 +41,7 @@ class Run:
     time_budget  seconds from `started` after which training stops with the best result so far; None: no limit
     started      a time.monotonic(); None: now
     progress     what shows the progress; None: nothing
+    clip         longest gradient of an update; 0: as long as they come
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Run:
         time_budget: float | None = None,
         progress: Silent | None = None,
         started: float | None = None,
+        clip: float = MAX_GRADIENT_NORM,
     ):
         self._temporary = tempfile.TemporaryDirectory(prefix="coterie-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else Path(folder)  # type: ignore[arg-type]
@@ -66,7 +68,7 @@ class Run:
         self._end, self._deadline = float("inf") if time_budget is None else self._started + time_budget, float("inf")
         self._stage, self._epoch, self._total = "", 0, 1
         self._stage_start = self._epoch_start = self._started
-        self._bad_steps = self._seen = 0
+        self._updates, self._seen = Updates(clip), 0
         self._placed: tuple[Images, Images] | None = None
 
     # ---- randomness
@@ -104,7 +106,8 @@ class Run:
         with torch.random.fork_rng():
             for epoch in range(first, total):
                 torch.manual_seed(seeding.seed_of(self.seed, stage, epoch))
-                self._epoch, self._bad_steps, self._seen, self._epoch_start = epoch, 0, 0, time.monotonic()
+                self._epoch, self._seen, self._epoch_start = epoch, 0, time.monotonic()
+                self._updates.begin()
                 yield epoch
                 self._agree(state)
                 now = time.monotonic()
@@ -188,17 +191,7 @@ class Run:
 
     def step(self, loss: Tensor, *optimizers: Optimizer) -> None:
         """One update: backward, gradient clipping, optimizers. An update whose loss or gradient is not finite is skipped and counted."""
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        weights = [w for optimizer in optimizers for group in optimizer.param_groups for w in group["params"]]
-        if clip_grad_norm_(weights, MAX_GRADIENT_NORM).isfinite():
-            for optimizer in optimizers:
-                optimizer.step()
-            return
-        self._bad_steps += 1
-        if self._bad_steps > MAX_BAD_STEPS:
-            raise FloatingPointError(f"the loss was not finite in {self._bad_steps} updates of one epoch; a lower learning rate may help")
+        self._updates.take(loss, optimizers)
 
     # ---- ranks
 
@@ -232,6 +225,11 @@ class Run:
         row: dict[str, Any] = {"stage": self._stage, "epoch": self._epoch, "total": self._total, "seconds": seconds}
         if self._seen:
             row["images_per_second"] = self._seen / max(1e-9, seconds)
+        if self._updates.clipped:
+            row["clipped"] = self._updates.clipped_share
+        if self._updates.clipped_share > OFTEN:
+            cut = f"{self._stage}: most gradients of an epoch were longer than clip={self._updates.clip:g} and were shortened to it"
+            self.warn(f"{cut}; --set clip=0 leaves them as they are, a lower rate may do as well")
         row |= {name: value.item() if isinstance(value, Tensor) else value for name, value in scalars.items()}
         self._file.add({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()})
         shown = [f"{name} {row[name]:.3g}" for name in ("loss", "confident", "changed") if name in row]

@@ -3,58 +3,52 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
 from torch import nn
 
 from coterie.errors import InputError
 from coterie.images import Images
+from coterie.methods.bounds import Amount, BelowOne, Count, Dimensions, Pixels, PixelsOrSame, Positive, Whole
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
 from coterie.run import Run
 
-PRETEXTS = (
-    "simclr",
-    "moco",
-    "byol",
-    "rotation",
-    "instance",
-    "spreading",
-    "anchors",
-)  # each a file of this folder; and "frozen", which trains nothing
+Pretext = Literal["simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors", "frozen"]  # each but the last a file here
+Views = Literal["photos", "moco", "glyphs", "garments"]
 
 
 @dataclass(frozen=True)
 class PretextConfig:
     """Settings every system shares: the encoder, and the task that trains it."""
 
-    n_clusters: int = 10
-    image_size: int = 32  # px, the working size of the decoded store
-    max_pixels: int = 100_000_000  # a picture with more is set aside as a problem
-    white: float = 0.0  # value of white in pictures of more than 8 bits (12-bit values in 16 bits, floats); 0: found from the set
+    n_clusters: Count = 10
+    image_size: Pixels = 32  # px, the working size of the decoded store
+    max_pixels: Count = 100_000_000  # a picture with more is set aside as a problem
+    white: Amount = 0.0  # value of white in pictures of more than 8 bits (12-bit values in 16 bits, floats); 0: found from the set
     encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
     weights: str = ""  # a local safetensors file to start from, or the folder of a run
     pretrained: bool = False  # start from the weights timm publishes
-    augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
-    view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
-    pretext: str = "simclr"  # simclr, moco, byol, rotation, instance, spreading, anchors, or frozen: the given weights as they are
-    pretext_epochs: int = 60
-    pretext_batch: int = 256  # images; each gives two views
-    pretext_optimizer: str = "adamw"  # or sgd: momentum 0.9, as the papers
-    pretext_rate: float = 4e-3  # peak of the one-cycle schedule
-    pretext_decay: float = 0.01  # weight decay
-    pretext_temperature: float = 0.2
-    queue: int = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
-    momentum: float = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)
-    projection: int = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
-    bank_momentum: float = 0.5  # of a feature in the memory bank of instance, anchors and PCP (Wu et al. 2018)
-    negatives: int = 0  # of instance: images drawn for noise-contrastive estimation (4,096 in the published code); 0: the softmax over all
-    anchor_rounds: int = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
-    anchor_neighbors: int = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
+    augment: Views = "photos"  # what may change without changing the kind; moco: photos, with blur
+    view_size: PixelsOrSame = 0  # px of the pretext's views, 0: image_size; crops enlarge: 3/4 shows things as large as they are later
+    pretext: Pretext = "simclr"  # what trains the encoder first; frozen: the given weights as they are
+    pretext_epochs: Whole = 60  # 0: the weights as they start
+    pretext_batch: Count = 256  # images; each gives two views
+    pretext_optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd: momentum 0.9, as the papers
+    pretext_rate: Positive = 4e-3  # peak of the one-cycle schedule
+    pretext_decay: Amount = 0.01  # weight decay
+    pretext_temperature: Positive = 0.2
+    queue: Count = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
+    momentum: BelowOne = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)
+    projection: Dimensions = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
+    bank_momentum: BelowOne = 0.5  # of a feature in the memory bank of instance, anchors and PCP (Wu et al. 2018)
+    negatives: Whole = 0  # of instance: images drawn for noise-contrastive estimation (the published code: 4,096); 0: the softmax over all
+    anchor_rounds: Count = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
+    anchor_neighbors: Count = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
+    clip: Amount = 10.0  # longest gradient of an update, of any stage; a longer one is shortened to it, and counted. 0: none is
 
 
 def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     """The encoder after its pretext task; with `frozen`, as its weights came."""
-    if config.pretext not in (*PRETEXTS, "frozen"):
-        raise InputError(f"no pretext is called {config.pretext!r}; there are {', '.join(PRETEXTS)}, frozen")
     if config.encoder == PRECOMPUTED and config.pretext != "frozen":
         raise InputError(
             f"encoder=precomputed gives features, and pretext={config.pretext} would have to train an encoder; use pretext=frozen"

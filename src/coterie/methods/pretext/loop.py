@@ -8,7 +8,6 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from coterie.errors import InputError
 from coterie.images import Batch, Images
 from coterie.learning.schedule import one_cycle, set_rate
 from coterie.methods.pretext import PretextConfig
@@ -38,8 +37,6 @@ def descend(
     batch_size = min(config.pretext_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     weights = [weight for module in trained.values() for weight in module.parameters()]
-    if config.pretext_optimizer not in OPTIMIZERS:
-        raise InputError(f"pretext_optimizer={config.pretext_optimizer}: there are {', '.join(OPTIMIZERS)}")
     optimizer = OPTIMIZERS[config.pretext_optimizer](weights, weight_decay=config.pretext_decay)
     state: dict[str, Any] = {**trained, **(kept or {}), "optimizer": optimizer}
     for epoch in run.epochs(stage, total_epochs, share, **state):

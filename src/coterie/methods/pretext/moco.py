@@ -1,6 +1,7 @@
 """MoCo v2 (He et al. 2020, Chen et al. 2020): a query finds its key, made by a slow copy of the network, among a queue of earlier keys.
 
-The slow copy runs on its own batch-norm statistics (coterie.networks.teacher) in place of the shuffled batch norm of several devices.
+An image's own key of an epoch before may still be in the queue, in small sets mostly: it is no negative of its query. The slow copy runs on
+its own batch-norm statistics (coterie.networks.teacher) in place of the shuffled batch norm of several devices.
 Shapes: B batch, D projection, M queue.
 """
 
@@ -34,8 +35,9 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
             query_BD = student(query_view)
             with torch.no_grad():
                 key_BD = teacher(key_view)
-        rows_MD = queue.rows_MD.clone()
-        queue.push(run.gather(key_BD))
-        return info_nce(query_BD, key_BD, rows_MD, config.pretext_temperature)
+        index_B = batch.index_B.to(key_BD.device)
+        rows_MD, own_BM = queue.rows_MD.clone(), queue.ids_M == index_B[:, None]  # keys of the image itself, from epochs before
+        queue.push(run.gather(index_B), run.gather(key_BD))
+        return info_nce(query_BD, key_BD, rows_MD, config.pretext_temperature, own_BM)
 
     descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"teacher": teacher, "queue": queue})
