@@ -17,7 +17,7 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
-from coterie.images import open_images
+from coterie.images import default_cache, open_images
 from coterie.images.collection import open_rows
 from coterie.networks.encoder import PRECOMPUTED
 from coterie.networks.model import Model
@@ -73,7 +73,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
             X, self.method, clusters=self.n_clusters, preset=self.preset, settings=changes, seed=int(self.random_state or 0), gpu=gpu
         )
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
-        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget)
+        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
         return self._take(folder)
 
     def predict(self, X: Any) -> np.ndarray:

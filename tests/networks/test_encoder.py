@@ -13,9 +13,10 @@ from coterie.images.collection import open_rows
 from coterie.networks import encoder as module
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.backbones.sobel import Sobel
-from coterie.networks.encoder import EncoderSpec, build, colour_statistics, features, load_pretrained, load_weights
+from coterie.networks.encoder import EncoderSpec, build, colour_statistics, features
 from coterie.networks.heads import Heads
 from coterie.networks.model import Model
+from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 from coterie.run.devices import Devices
 
@@ -221,7 +222,7 @@ def test_offline_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(InputError, match="resnet18.*model.safetensors.*--weights"):
-        load_pretrained(net)
+        load_pretrained(net, network=True)
 
 
 def test_pretrained_takes_weights_and_colours(monkeypatch):
@@ -229,7 +230,7 @@ def test_pretrained_takes_weights_and_colours(monkeypatch):
 
     net, source = build(EncoderSpec("resnet18", 32)), timm.create_model("resnet18", num_classes=0)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **more: source if pretrained else None)
-    load_pretrained(net)
+    load_pretrained(net, network=True)
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in net.backbone.state_dict().items())
     np.testing.assert_allclose(net.mean, [0.485, 0.456, 0.406], atol=1e-3)
 

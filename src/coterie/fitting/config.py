@@ -18,7 +18,7 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
     defaults = dataclasses.asdict(type(config)())  # type: ignore[call-overload]
     for name in values:
         if name not in hints:
-            close = difflib.get_close_matches(name, hints, n=3) or sorted(hints)
+            close = difflib.get_close_matches(name, hints, n=3, cutoff=0.0)
             raise InputError(f"no setting is called {name!r}; did you mean {', '.join(close)}?")
     read = {name: _read(name, hints[name], value) for name, value in values.items()}
     for name, value in read.items():

@@ -17,6 +17,7 @@ from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.model import Model, load
+from coterie.networks.weights import fetch
 from coterie.run import Run, checkpoint
 from coterie.run.devices import Devices
 from coterie.run.files import read_json, read_json_lines, read_table
@@ -32,9 +33,11 @@ def fit(
     time_budget: float | None = None,
     progress: Silent | None = None,
     started: float | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Runs the plan in `folder`, or continues it there; returns the summary (`fit --json`).
 
+    `cache` keeps the features of a frozen encoder for other runs.
     A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one.
     """
     folder, devices = Path(folder), devices or Devices()
@@ -46,7 +49,11 @@ def fit(
             return summary(folder)
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
-        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
+        if plan.network:
+            fetch(plan.config.encoder, plan.config.image_size)
+        run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started, cache=cache)
+        if plan.encoder:
+            run.note(f"encoder: {plan.encoder}")
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):

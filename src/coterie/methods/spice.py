@@ -86,7 +86,7 @@ class Config(PretextConfig):
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
-    z_ND = run.once("features", features, encoder, images, run)
+    z_ND = pretext.features_of(encoder, images, config, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.errors import InputError
 from coterie.images import Images
-from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
+from coterie.networks import kept
+from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, features
+from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 
 PRETEXTS = (
@@ -29,9 +31,9 @@ class PretextConfig:
     n_clusters: int = 10
     image_size: int = 32  # px, the working size of the decoded store
     max_pixels: int = 100_000_000  # a picture with more is set aside as a problem
-    encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
+    encoder: str = "small"  # small, resnet18-cifar, ..., lite0, dinov2-small, ... (`coterie encoders`), any timm name, or auto
     weights: str = ""  # a local safetensors file to start from, or the folder of a run
-    pretrained: bool = False  # start from the weights timm publishes
+    pretrained: bool = False  # start from published weights: of a package, of the hub's cache here, or, named in this command, of the hub
     augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
     view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
     pretext: str = "simclr"  # simclr, moco, byol, rotation, instance, spreading, anchors, or frozen: the given weights as they are
@@ -68,9 +70,16 @@ def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     return encoder
 
 
+def features_of(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> Tensor:
+    """Features (N, D) of the pretext's encoder; of a frozen one from the cache, where another fit of these pictures left them."""
+    if config.pretext != "frozen" or config.encoder in ("pixels", PRECOMPUTED):
+        return run.once("features", features, encoder, images, run)
+    return run.once("features", kept.features, encoder, images, run)
+
+
 def _start(images: Images, config: PretextConfig) -> Encoder:
     encoder = build(EncoderSpec(config.encoder, config.image_size))
-    if config.encoder != PRECOMPUTED:
+    if not (config.encoder == PRECOMPUTED or config.pretrained):  # published weights bring the colours they were trained with
         encoder.standardise(*colour_statistics(images))
     if config.pretrained:
         load_pretrained(encoder)
