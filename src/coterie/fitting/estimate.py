@@ -59,6 +59,12 @@ class Probe(Run):
     def end(self, stage: str, **state: Any) -> None:
         self.told[stage] = (time.monotonic() - self._epoch_start) * self._total
 
+    def log(self, **scalars: Any) -> None:
+        """Nothing of it is kept."""
+
+    def trace(self, labels_HN: torch.Tensor, name: str = "") -> None:
+        """Nothing of it is kept."""
+
     def once(self, name: str, make: Callable[..., Any], *inputs: Any, **settings: Any) -> Any:
         begun = time.monotonic()
         made = make(*inputs, **settings)
