@@ -65,11 +65,16 @@ def plan(source=PICTURES, **more):
 def test_a_plan_says_the_choice_and_what_was_said_comes_last(here):
     here |= {"lite0"}
     auto = plan()
-    assert auto.config.encoder == "lite0" and auto.config.image_size == 160 and auto.to_json()["encoder"].startswith("lite0, pretrained")
+    assert (
+        auto.config.encoder == "lite0"
+        and auto.config.image_size == 160
+        and auto.to_json()["encoder"].startswith("lite0, pretrained on ImageNet-1k, with its labels")
+    )
     changed = plan(settings={"image_size": 96, "selflabel_epochs": 3})
     assert (changed.config.encoder, changed.config.image_size, changed.config.selflabel_epochs) == ("lite0", 96, 3)
     named = plan(settings={"encoder": "small"})
     assert named.config.encoder == "small" and not named.config.pretrained and "encoder" not in named.to_json()
+    assert plan(settings={"encoder": "lite0"}).encoder == auto.encoder
     again = plan(base=auto.to_json())
     assert again.to_json() == auto.to_json()
     assert plan(source=np.zeros((12, 8, 8), np.uint8)).config.encoder == "small"

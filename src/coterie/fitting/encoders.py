@@ -39,10 +39,9 @@ def choose(method: str, gpu: bool, weights: str = "", small_and_grey: bool = Fal
         return Choice(f"from scratch: {method} trains its own encoder", scratch)
     if small_and_grey:
         return Choice(f"from scratch: grey pictures below {SMALL} px are no photographs", scratch)
-    for name, known in PUBLISHED.items():
+    for name in PUBLISHED:
         if is_here(name):
-            place = "from its package" if known.package else "from the hub's cache"
-            return Choice(f"{name}, pretrained ({known.trained}), {place}", {"encoder": name, **as_published(name, method)})
+            return Choice(in_words(name), {"encoder": name, **as_published(name, method)})
     better = f"{how_to_get('lite0')} brings one, which sorts photographs far better and sooner"
     return Choice(f"from scratch: no pretrained encoder is on this machine; {better}", scratch)
 
@@ -55,6 +54,13 @@ def as_published(encoder: str, method: str) -> dict[str, Any]:
         return {}
     settings = {"pretrained": True, "image_size": max(one.px for one in known if one)}
     return settings | ({"pretext": "frozen", **FROZEN[method]} if method in FROZEN else {})
+
+
+def in_words(encoder: str) -> str:
+    """What a published encoder is, with what its weights were trained on; "" for any other name."""
+    known = [(name, PUBLISHED.get(name)) for name in parts(encoder)]
+    told = [f"{name}, pretrained on {one.trained}, {'from its package' if one.package else 'from the hub'}" for name, one in known if one]
+    return " and ".join(told) if len(told) == len(known) else ""
 
 
 def _of_weights(weights: str) -> Choice:

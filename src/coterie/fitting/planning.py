@@ -7,7 +7,7 @@ from typing import Any
 from coterie import methods
 from coterie.errors import InputError
 from coterie.fitting import config, presets
-from coterie.fitting.encoders import AUTO, SMALL, Choice, as_published, choose
+from coterie.fitting.encoders import AUTO, SMALL, Choice, as_published, choose, in_words
 from coterie.images import Images, open_images
 from coterie.images.collection import Rows, open_rows
 from coterie.methods.pretext import PretextConfig
@@ -100,7 +100,10 @@ def plan(
         raise InputError(f"--clusters {n}: more clusters than the {len(images)} images of {images.name}")
     seed = seed if seed is not None else base.get("seed", 0)
     final = resolve(len(images), int(n))
-    reason, named = choice.reason if choice else base.get("encoder", ""), final.pretrained and "pretrained" in settings
+    reason, named = (
+        choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else ""),
+        final.pretrained and "pretrained" in settings,
+    )
     return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, named)
 
 

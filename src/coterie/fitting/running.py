@@ -52,8 +52,6 @@ def fit(
         if plan.network:
             fetch(plan.config.encoder, plan.config.image_size)
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started, cache=cache)
-        if plan.encoder:
-            run.note(f"encoder: {plan.encoder}")
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
