@@ -100,11 +100,9 @@ def plan(
         raise InputError(f"--clusters {n}: more clusters than the {len(images)} images of {images.name}")
     seed = seed if seed is not None else base.get("seed", 0)
     final = resolve(len(images), int(n))
-    reason, named = (
-        choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else ""),
-        final.pretrained and "pretrained" in settings,
-    )
-    return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, named)
+    reason = choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else "")
+    network = final.pretrained and "pretrained" in settings
+    return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network)
 
 
 def _small_and_grey(source: Any) -> bool:
