@@ -126,6 +126,7 @@ def show(folder: Path) -> dict[str, Any]:
     made = config_of(folder)
     known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
     known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
+    known |= {"encoder": made["settings"]["encoder"], "image_size": made["settings"]["image_size"]}
     if is_finished(folder):
         return known | {
             "state": "finished",
