@@ -27,7 +27,7 @@ def here(monkeypatch):
 def test_the_extra_comes_before_the_hubs_cache(here):
     here |= {"dinov2-small", "lite0"}
     chosen = choose("scan", gpu=False)
-    assert chosen.settings == {"encoder": "lite0", "pretrained": True, "image_size": 160, "pretext": "frozen", "selflabel_epochs": 0}
+    assert chosen.settings == {"encoder": "lite0", "pretrained": True, "image_size": 192, "pretext": "frozen", "selflabel_epochs": 0}
     assert "with its labels" in chosen.reason and "package" in chosen.reason
     here -= {"lite0"}
     assert choose("spice", gpu=False).settings["encoder"] == "dinov2-small" and "without labels" in choose("spice", gpu=False).reason
@@ -67,7 +67,7 @@ def test_a_plan_says_the_choice_and_what_was_said_comes_last(here):
     auto = plan()
     assert (
         auto.config.encoder == "lite0"
-        and auto.config.image_size == 160
+        and auto.config.image_size == 192
         and auto.to_json()["encoder"].startswith("lite0, pretrained on ImageNet-1k, with its labels")
     )
     changed = plan(settings={"image_size": 96, "selflabel_epochs": 3})

@@ -268,3 +268,20 @@ def test_weights_of_a_run(run, tmp_path):
         load_weights(build(EncoderSpec("resnet18-cifar", 16)), tmp_path)
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_weights(encoder, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "name, learns", [("resnet18", "layer4.1"), ("tf_efficientnet_lite0", "blocks.6"), ("vit_tiny_patch16_224", "blocks.11")]
+)
+def test_a_held_encoder_learns_in_its_last_block_alone(name, learns):
+    encoder = build(EncoderSpec(name, 32))
+    encoder.hold()
+    trained = {key for key, value in encoder.backbone.named_parameters() if value.requires_grad}
+    assert trained and all(key.startswith((learns, "conv_head", "bn2", "norm", "fc_norm")) for key in trained)
+    assert any(key.startswith(learns) for key in trained)
+    before = {key: value.clone() for key, value in encoder.backbone.state_dict().items()}
+    encoder.train()
+    encoder(torch.rand(4, 3, 32, 32)).sum().backward()
+    moved = {key for key, value in encoder.backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert all(key.startswith((learns, "bn2")) for key in moved), "a normalisation that should stand still took statistics"
+    assert encoder.backbone.training and not encoder.still[0].training

@@ -71,6 +71,7 @@ class Encoder(nn.Module):
         alone = not isinstance(self.backbone, SideBySide)  # else each of them standardises for itself
         self.register_buffer("mean", torch.full((3,), 0.5 if alone else 0.0))
         self.register_buffer("deviation", torch.full((3,), 0.25 if alone else 1.0))
+        self.still: list[nn.Module] = []  # parts that no longer learn, whose normalisations keep their statistics
 
     def standardise(self, mean_3: Tensor, deviation_3: Tensor) -> None:
         """Takes mean and deviation of each colour channel, in [0, 1]."""
@@ -85,6 +86,21 @@ class Encoder(nn.Module):
     def parts(self) -> list["Encoder"]:
         """The encoders whose features stand side by side; itself where it is one."""
         return list(self.backbone.encoders) if isinstance(self.backbone, SideBySide) else [self]  # type: ignore[arg-type]
+
+    def hold(self) -> None:
+        """From here on only the last block of each backbone, and what stands behind it, learns; the rest stays as it is."""
+        for part in self.parts:
+            blocks = blocks_of(part.backbone)
+            part.backbone.requires_grad_(False)
+            for block in blocks[-1:]:
+                block.requires_grad_(True)
+            self.still += blocks[:-1]
+
+    def train(self, mode: bool = True) -> "Encoder":
+        super().train(mode)
+        for part in self.still:
+            part.eval()
+        return self
 
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
         return self.projection(self.backbone(pixels_B3HW if self.spec.name == PRECOMPUTED else self.standardised(pixels_B3HW)))
@@ -101,6 +117,14 @@ class Encoder(nn.Module):
         if not (isinstance(maps, Tensor) and maps.ndim == 4):
             return None
         return self.projection.places(maps) if isinstance(self.projection, UnitLinear) else maps
+
+
+def blocks_of(backbone: nn.Module) -> list[nn.Module]:
+    """The parts of a network in the order they were made, each block of a row of blocks for itself; the last holds all from the last block on."""
+    rows = [list(part) if isinstance(part, (nn.Sequential, nn.ModuleList)) and len(part) > 1 else [part] for part in backbone.children()]
+    parts = [part for row in rows for part in row]
+    last = max((i for i, part in enumerate(parts) if any(len(row) > 1 and part is row[-1] for row in rows)), default=0)
+    return [*parts[:last], nn.ModuleList(parts[last:])]
 
 
 class SideBySide(nn.Module):

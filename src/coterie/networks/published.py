@@ -44,9 +44,9 @@ def _lite(number: int, px: int, megabytes: int, file: str, sha256: str) -> Publi
 
 SELF, CAPTIONS = "LVD-142M, without labels", "pictures with captions"
 PUBLISHED: dict[str, Published] = {
-    "lite0": _lite(0, 160, 19, "efficientnet-lite0-57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    "lite1": _lite(1, 160, 22, "efficientnet-lite1-77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
-    "lite2": _lite(2, 160, 25, "efficientnet-lite2-9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+    "lite0": _lite(0, 192, 19, "efficientnet-lite0-57934424", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "lite1": _lite(1, 192, 22, "efficientnet-lite1-77cc7160", "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "lite2": _lite(2, 192, 25, "efficientnet-lite2-9656183e", "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
     "dinov2-base": Published("vit_base_patch14_dinov2.lvd142m", 768, 224, 346, SELF, False, "Apache-2.0"),
     "dinov2-small": Published("vit_small_patch14_dinov2.lvd142m", 384, 224, 88, SELF, False, "Apache-2.0"),
     "siglip-base": Published("vit_base_patch16_siglip_224.webli", 768, 224, 372, f"WebLI, {CAPTIONS}", False, "Apache-2.0"),

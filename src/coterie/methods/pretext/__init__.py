@@ -34,6 +34,7 @@ class PretextConfig:
     encoder: str = "small"  # small, resnet18-cifar, ..., lite0, dinov2-small, ... (`coterie encoders`), any timm name, or auto
     weights: str = ""  # a local safetensors file to start from, or the folder of a run
     pretrained: bool = False  # start from published weights: of a package, of the hub's cache here, or, named in this command, of the hub
+    trains: str = "all"  # of the encoder; last: its last block alone, which given weights can bear and two cores too
     augment: str = "photos"  # photos, moco (with blur), glyphs or garments: what may change without changing the kind
     view_size: int = 0  # px of the pretext's views, 0: image_size; crops enlarge, so that 3/4 shows things as large as they are later
     pretext: str = "simclr"  # simclr, moco, byol, rotation, instance, spreading, anchors, or frozen: the given weights as they are
@@ -62,6 +63,8 @@ def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
         )
     if config.pretext == "frozen" and not (config.weights or config.pretrained or config.encoder in ("pixels", PRECOMPUTED)):
         raise InputError("pretext=frozen needs trained weights: give --weights FILE, or --set pretrained=true with a timm --encoder")
+    if config.trains not in ("all", "last"):
+        raise InputError(f"trains={config.trains}: there are all, last")
     encoder = run.new("encoder", _start, images, config)
     if config.pretext != "frozen" and config.pretext_epochs:
         if len(images) < 2:
@@ -85,4 +88,6 @@ def _start(images: Images, config: PretextConfig) -> Encoder:
         load_pretrained(encoder)
     if config.weights:
         load_weights(encoder, Path(config.weights))
+    if config.trains == "last":
+        encoder.hold()
     return encoder
