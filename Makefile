@@ -10,15 +10,15 @@ BIN := .venv/bin
 
 # One pip call, so that torch and torchvision are chosen together.
 .venv/demo.stamp: pyproject.toml | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[photos]"
 	touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos]"
 	touch $@ .venv/demo.stamp
 
 .venv/bench.stamp: pyproject.toml | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,bench]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos,bench]"
 	touch $@ .venv/test.stamp .venv/demo.stamp
 
 demo: .venv/demo.stamp

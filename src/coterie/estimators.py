@@ -18,7 +18,7 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
-from coterie.images import Images, Problem, open_images
+from coterie.images import Images, Problem, default_cache, open_images
 from coterie.images.collection import open_rows
 from coterie.images.items import read_items
 from coterie.networks.encoder import PRECOMPUTED
@@ -77,7 +77,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         clusters, seed = _whole("n_clusters", self.n_clusters), _seed(self.random_state)
         images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
-        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget)
+        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
         return self._take(folder, images)
 
     def predict(self, X: Any) -> np.ndarray:

@@ -228,7 +228,8 @@ def test_plan_says_and_does_nothing(coterie, source, tmp_path):
     assert not (tmp_path / "r").exists()
     assert plan["seed"] == 5 and plan["method"] == "scan" and plan["preset"] == "photos"
     assert plan["settings"]["pretext_epochs"] == 3 and plan["settings"]["n_clusters"] == 4 and plan["source"]["n_images"] == 40
-    assert "pretext_epochs" in coterie("fit", source, "--clusters", 4, "-o", "r", "--plan").out
+    told = coterie("fit", source, "--clusters", 4, "-o", "r", "--plan").out
+    assert "40 pictures" in told and "encoder: " in told and "method: scan" in told and "about" in told and "GB of memory" in told
 
 
 def test_flags_before_set_before_config_before_preset(coterie, source, tmp_path):

@@ -69,8 +69,9 @@ def test_unfit_values_are_refused_by_name(values):
 def test_an_unknown_setting_is_refused_with_the_nearest():
     with pytest.raises(InputError, match="epoch.*did you mean epochs"):
         config.change(Settings(), {"epoch": 3})
-    with pytest.raises(InputError, match="zzz.*deep, epochs, name, rate"):
+    with pytest.raises(InputError, match="did you mean") as told:
         config.change(Settings(), {"zzz": 3})
+    assert str(told.value).count(",") == 2, "the three nearest, not all there are"
 
 
 def test_change_changes_a_copy_and_only_what_is_named():

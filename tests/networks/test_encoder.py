@@ -13,9 +13,10 @@ from coterie.images.collection import open_rows
 from coterie.networks import encoder as module
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.backbones.sobel import Sobel
-from coterie.networks.encoder import EncoderSpec, build, colour_statistics, features, load_pretrained, load_weights
+from coterie.networks.encoder import EncoderSpec, build, colour_statistics, features
 from coterie.networks.heads import Heads
 from coterie.networks.model import Model
+from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 from coterie.run.devices import Devices
 
@@ -223,7 +224,7 @@ def test_offline_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(InputError, match="resnet18.*model.safetensors.*--weights"):
-        load_pretrained(net)
+        load_pretrained(net, network=True)
 
 
 def test_pretrained_takes_weights_and_colours(monkeypatch):
@@ -231,7 +232,7 @@ def test_pretrained_takes_weights_and_colours(monkeypatch):
 
     net, source = build(EncoderSpec("resnet18", 32)), timm.create_model("resnet18", num_classes=0)
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **more: source if pretrained else None)
-    load_pretrained(net)
+    load_pretrained(net, network=True)
     assert all(torch.equal(value, source.state_dict()[key]) for key, value in net.backbone.state_dict().items())
     np.testing.assert_allclose(net.mean, [0.485, 0.456, 0.406], atol=1e-3)
 
@@ -269,3 +270,20 @@ def test_weights_of_a_run(run, tmp_path):
         load_weights(build(EncoderSpec("resnet18-cifar", 16)), tmp_path)
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_weights(encoder, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "name, learns", [("resnet18", "layer4.1"), ("tf_efficientnet_lite0", "blocks.6"), ("vit_tiny_patch16_224", "blocks.11")]
+)
+def test_a_held_encoder_learns_in_its_last_block_alone(name, learns):
+    encoder = build(EncoderSpec(name, 32))
+    encoder.hold()
+    trained = {key for key, value in encoder.backbone.named_parameters() if value.requires_grad}
+    assert trained and all(key.startswith((learns, "conv_head", "bn2", "norm", "fc_norm")) for key in trained)
+    assert any(key.startswith(learns) for key in trained)
+    before = {key: value.clone() for key, value in encoder.backbone.state_dict().items()}
+    encoder.train()
+    encoder(torch.rand(4, 3, 32, 32)).sum().backward()
+    moved = {key for key, value in encoder.backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert all(key.startswith((learns, "bn2")) for key in moved), "a normalisation that should stand still took statistics"
+    assert encoder.backbone.training and not encoder.still[0].training

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from coterie.errors import InputError
-from coterie.networks import encoder as encoders
+from coterie.networks import weights as encoders
 from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Heads
 from coterie.networks.model import FILE, Model, load

@@ -4,7 +4,6 @@ Results go to stdout (with --json one JSON object and nothing else), progress an
 Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted, 143 terminated, with the state kept.
 """
 
-import json
 import re
 import sys
 import time
@@ -14,24 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
+from coterie.cli import (
+    catalogue,  # noqa: F401  (its verbs are registered by being read)
+    shown,
+)
+from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
 from coterie.cli.door import enter, printable
 from coterie.errors import InputError
-
-app = typer.Typer(
-    help="Sorts images into kinds without labels.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-)
-
-Source = Annotated[str, typer.Argument(help="Folder, .zip, .txt list, .npy / .npz, .parquet, digits, torchvision:NAME/split, hf:NAME.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; default: the cores of the container.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded pictures; default: the user's cache.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -71,28 +59,36 @@ def fit(
     started = time.monotonic()
     from coterie import fitting
     from coterie.fitting import config as settings
+    from coterie.images import default_cache
 
     base = _read_config(config)
     changes: dict[str, Any] = settings.words(set_ or [])
     changes |= {"encoder": encoder} if encoder else {}
     changes |= {"weights": str(weights.absolute())} if weights else {}
-    budget = _seconds(time_budget)
+    budget, folder_of_cache = _seconds(time_budget), cache or default_cache()
     from coterie.run.devices import Devices
 
     devices = Devices(device, precision, threads)
-    with _progress(json_ or devices.rank > 0) as progress:
+    with shown.progress(json_ or devices.rank > 0) as progress:
         images, planned = fitting.plan(
             source, method, clusters=_count(clusters), preset=preset, settings=changes, base=base, seed=seed,
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:
-            _answer(planned.to_json(), json_)
+            answer(planned.to_json(), json_, "\n".join(shown.before(images, planned, devices, folder_of_cache)))
             return
-        done = fitting.fit(images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started)
+        if fitting.is_finished(output):
+            progress.message(f"{output} is finished already; another --seed or folder makes another")
+        elif devices.world == 1 and not (output / "work").exists():
+            for line in shown.before(images, planned, devices, folder_of_cache, budget):
+                progress.message(line)
+        done = fitting.fit(
+            images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started, cache=folder_of_cache
+        )
     if devices.rank == 0:
         problems = f", {done['n_problems']} files set aside (problems.csv)" if done["n_problems"] else ""
         text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"
-        _answer(done, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in done["health"]))
+        answer(done, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in done["health"]))
 
 
 @app.command()
@@ -117,8 +113,8 @@ def predict(
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
     _say_aside(images.problems)
-    answer = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
-    _answer(answer, json_, f"{len(images):,} images, written to {output}")
+    done = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
+    answer(done, json_, f"{len(images):,} images, written to {output}")
 
 
 @app.command()
@@ -147,7 +143,7 @@ def evaluate(
     scores = score(run, labels, protocol.split(","), others, fitted_labels)
     assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
     rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
-    _answer(
+    answer(
         {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},
         json_,
         "\n".join(rows),
@@ -171,7 +167,7 @@ def report(
     from coterie.report import page
 
     written = page.write(run, output, show_paths)
-    _answer({"run": str(run), "report": str(written)}, json_, f"written to {written}")
+    answer({"run": str(run), "report": str(written)}, json_, f"written to {written}")
 
 
 @app.command()
@@ -188,8 +184,8 @@ def export(
 
     count, aside = write(run, to, dest, source, link)
     _say_aside(aside)
-    answer = {"run": str(run), "to": to, "dest": str(dest), "n_images": count, "n_set_aside": len(aside)}
-    _answer(answer, json_, f"{count:,} images to {dest}" + (f", {len(aside):,} set aside" if aside else ""))
+    done = {"run": str(run), "to": to, "dest": str(dest), "n_images": count, "n_set_aside": len(aside)}
+    answer(done, json_, f"{count:,} images to {dest}" + (f", {len(aside):,} set aside" if aside else ""))
 
 
 @app.command()
@@ -198,45 +194,7 @@ def show(run: RunFolder, json_: Json = False) -> None:
     from coterie import fitting
 
     found = fitting.show(run)
-    _answer(found, json_, "\n".join(f"{name:<12}{printable(value)}" for name, value in found.items()))
-
-
-@app.command()
-def methods(json_: Json = False) -> None:
-    """The methods there are."""
-    from coterie.methods import SUMMARIES
-
-    _answer(SUMMARIES, json_, "\n".join(f"{name:<16}{text}" for name, text in SUMMARIES.items()))
-
-
-@app.command()
-def presets(json_: Json = False) -> None:
-    """The presets there are."""
-    from coterie.fitting.presets import PRETEXT
-
-    found = {name: text for name, (text, _) in PRETEXT.items()}
-    _answer(found, json_, "\n".join(f"{name:<16}{text}" for name, text in found.items()))
-
-
-@app.command()
-def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Deletes the decoded pictures; originals and runs stay.")] = False,
-    cache: Cache = None,
-    json_: Json = False,
-) -> None:
-    """The store of decoded pictures."""
-    from coterie.images import cache_entries, clear_cache, default_cache
-
-    folder = cache or default_cache()
-    if clear:
-        freed = clear_cache(folder)
-        _answer({"cache": str(folder), "freed": freed}, json_, f"{freed / 1e6:,.1f} MB freed in {folder}")
-        return
-    entries: list[dict[str, Any]] = [
-        {"key": key, "source": name, "n_images": n, "bytes": size} for key, name, n, size in cache_entries(folder)
-    ]
-    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} images  {printable(entry['source'])}" for entry in entries]
-    _answer({"cache": str(folder), "entries": entries}, json_, "\n".join(lines) or f"nothing in {folder}")
+    answer(found, json_, "\n".join(f"{name:<12}{printable(value)}" for name, value in found.items()))
 
 
 def main() -> None:
@@ -245,28 +203,9 @@ def main() -> None:
     enter(lambda: app(standalone_mode=False), click_exception, typer.Abort)
 
 
-def _answer(value: dict[str, Any], as_json: bool, text: str | None = None) -> None:
-    print(json.dumps(value) if as_json else text if text is not None else json.dumps(value, indent=1))
-
-
 def _say_aside(problems: Sequence[tuple[str, str]]) -> None:
     for path, reason in problems:
         print(f"set aside: {printable(path)}: {printable(reason)}", file=sys.stderr)
-
-
-class _progress:
-    """A progress display that is closed whatever happens."""
-
-    def __init__(self, quiet: bool):
-        from coterie.run.progress import choose
-
-        self._display = choose(quiet)
-
-    def __enter__(self) -> Any:
-        return self._display
-
-    def __exit__(self, *error: Any) -> None:
-        self._display.close()
 
 
 def _read_config(file: Path | None) -> dict[str, Any] | None:

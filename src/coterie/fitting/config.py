@@ -17,7 +17,7 @@ def change(config: Config, values: Mapping[str, Any]) -> Config:
     hints = get_type_hints(type(config), include_extras=True)
     for name in values:
         if name not in hints:
-            close = difflib.get_close_matches(name, hints, n=3) or sorted(hints)
+            close = difflib.get_close_matches(name, hints, n=3, cutoff=0.0)
             raise InputError(f"no setting is called {name!r}; did you mean {', '.join(close)}?")
     return dataclasses.replace(config, **{name: _read(name, hints[name], value) for name, value in values.items()})  # type: ignore[type-var]
 

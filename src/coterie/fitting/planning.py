@@ -8,6 +8,7 @@ from typing import Any
 from coterie import methods
 from coterie.errors import InputError
 from coterie.fitting import config, presets
+from coterie.fitting.encoders import AUTO, SMALL, Choice, as_published, choose, in_words
 from coterie.images import Images, open_images
 from coterie.images.collection import Rows, open_rows
 from coterie.methods.pretext import PretextConfig
@@ -26,6 +27,8 @@ class Plan:
     gpu: bool  # whether the preset's schedule for a GPU was taken
     config: PretextConfig
     source: dict[str, Any]
+    encoder: str = ""  # why this encoder, where `--encoder auto` chose it
+    network: bool = False  # whether this very command named published weights, which may then be brought over the network
 
     def to_json(self) -> dict[str, Any]:
         from coterie import __version__
@@ -37,6 +40,7 @@ class Plan:
             "seed": self.seed,
             "schedule": "gpu" if self.gpu else "cpu",
             "source": self.source,
+            **({"encoder": self.encoder} if self.encoder else {}),
             "settings": config.plain(self.config),
         }
 
@@ -66,9 +70,18 @@ def plan(
     make = methods.method(method).Config
     preset = preset or base.get("preset") or presets.of_source(source.name if opened else str(source))
 
+    choice: Choice | None = None
+
     def resolve(n_images: int, n_clusters: int) -> PretextConfig:
+        nonlocal choice
         values = base["settings"] if "settings" in base else presets.settings(method, preset, n_images, gpu)
         changed = config.change(config.change(make(), values), settings)
+        if changed.encoder == AUTO:
+            choice = choice or choose(method, gpu, changed.weights, _small_and_grey(source))
+        implied = choice.settings if choice else {} if "settings" in base else as_published(changed.encoder, method)
+        if implied:  # what was said in this command still comes last
+            said = {name: value for name, value in settings.items() if name != "encoder" or not choice}
+            changed = config.change(config.change(make(), values | implied), said)
         if changed.encoder == PRECOMPUTED and "pretext" not in settings:
             changed = config.change(changed, {"pretext": "frozen"})
         return config.change(changed, {"n_clusters": n_clusters})
@@ -90,7 +103,16 @@ def plan(
     if int(n) > len(images):
         raise InputError(f"--clusters {n}: more clusters than the {len(images)} images of {images.name}")
     seed = seed if seed is not None else base.get("seed", 0)
-    return images, Plan(method, preset, seed, gpu, resolve(len(images), int(n)), describe(source, images))
+    final = resolve(len(images), int(n))
+    reason = choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else "")
+    network = final.pretrained and "pretrained" in settings
+    return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network)
+
+
+def _small_and_grey(source: Any) -> bool:
+    """Whether the source is an array of small grey pictures, (N, H, W); files are taken for photographs."""
+    shape = tuple(getattr(source, "shape", ()))
+    return len(shape) == 3 and max(shape[1:]) < SMALL
 
 
 def config_of(folder: Path) -> dict[str, Any]:

@@ -57,6 +57,11 @@ def _photos(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 64, "encoder": "small", "pretext_epochs": _epochs(n, 400_000, 10, 300)}
 
 
+def _folder(n: int, gpu: bool) -> dict[str, Any]:
+    """As `_photos`, where no pretrained encoder is to be had."""
+    return _photos(n, gpu) | {"encoder": "auto"}
+
+
 def _quick(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 32, "pretext_epochs": 8, "pretext_batch": 64, "pretext_rate": 2e-3}
 
@@ -94,7 +99,7 @@ PRETEXT: dict[str, tuple[str, Preset]] = {
     "imagenet200": ("200 classes of ImageNet, from given weights", _imagenet),
     "imagenet1000": ("all of ImageNet, from given weights", _imagenet),
     "cub200": ("200 kinds of birds, CUB-200", _birds),
-    "photos": ("a folder of photographs, the default", _photos),
+    "photos": ("a folder of photographs, the default", _folder),
     "quick": ("the smallest sensible setting, for trying out", _quick),
 }
 
@@ -195,7 +200,7 @@ def _instance(pretext: str) -> Callable[[str, int, bool], dict[str, Any]]:
 
 
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
-    return {"encoder": "pixels", "pretext": "frozen"}
+    return {"encoder": "auto" if preset == "photos" else "pixels", "pretext": "frozen"}
 
 
 OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {

@@ -18,6 +18,7 @@ from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.model import Model, load
+from coterie.networks.weights import fetch
 from coterie.run import Run, checkpoint, disk, manifest
 from coterie.run.devices import Devices
 from coterie.run.files import read_assignments, read_history, read_json
@@ -34,11 +35,12 @@ def fit(
     time_budget: float | None = None,
     progress: Silent | None = None,
     started: float | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
     """Runs the plan in `folder`, or continues it there; returns the summary (`fit --json`).
 
-    A finished run of the same plan is left alone. Raises InputError, naming what differs, when the folder holds another one, and naming
-    the files, when it holds this one and it is damaged.
+    `cache` keeps the features of a frozen encoder for other runs. A finished run of the same plan is left alone. Raises InputError, naming
+    what differs, when the folder holds another one, and naming the files, when it holds this one and it is damaged.
     """
     folder, devices = Path(folder), devices or Devices()
     with _mine(folder, devices):
@@ -52,8 +54,10 @@ def fit(
             return summary(folder)
         if devices.rank == 0:
             store.write_json(folder, "config.json", plan.to_json())
+        if plan.network:
+            fetch(plan.config.encoder, plan.config.image_size)
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started,
-                  clip=plan.config.clip)  # fmt: skip
+                  clip=plan.config.clip, cache=cache)  # fmt: skip
         for told in images.notes:
             run.note(told)
         fitted = methods.method(plan.method).fit(images, plan.config, run)
@@ -131,6 +135,7 @@ def show(folder: Path) -> dict[str, Any]:
     made = config_of(folder)
     known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
     known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
+    known |= {"encoder": made["settings"]["encoder"], "image_size": made["settings"]["image_size"]}
     if is_finished(folder):
         manifest.check_run(folder)
         whole = (folder / manifest.NAME).exists()

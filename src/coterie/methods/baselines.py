@@ -13,7 +13,6 @@ from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import Pretext
-from coterie.networks.encoder import features
 from coterie.networks.heads import Centroids
 from coterie.run import Run
 
@@ -33,7 +32,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     if config.final != "k-means" or config.whiten:
         return assign(encoder, images, config, run)
-    z_ND = run.once("features", features, encoder, images, run)
+    z_ND = pretext.features_of(encoder, images, config, run)
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run), z_ND)
 

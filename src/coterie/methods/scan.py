@@ -76,7 +76,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 to 4."""
-    z_ND = run.once("features", features, encoder, images, run)
+    z_ND = pretext.features_of(encoder, images, config, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1)).index_NK
     clustered = Fitted.from_parts(encoder, cluster(z_ND, neighbours_NK, config, run), z_ND)
     if config.encoder == PRECOMPUTED:

@@ -96,7 +96,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 and 3."""
-    z_ND = run.once("features", features, encoder, images, run)
+    z_ND = pretext.features_of(encoder, images, config, run)
     neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:

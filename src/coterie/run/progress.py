@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any
 
+MINUTE = 60  # seconds between two lines of a stage that goes on
+
 
 class Silent:
     """Shows nothing: pipes, notebooks without a terminal, Python callers, all ranks but the first."""
@@ -14,10 +16,25 @@ class Silent:
 
 
 class Plain(Silent):
-    """Messages to stderr, no bars: what the command line uses when stderr is not a terminal."""
+    """For a pipe or a log file, on stderr: messages, a line when a stage is done, and one a minute while it goes on."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, float] = {}
+        self._said = time.monotonic()
 
     def message(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    def advance(self, stage: str, done: float, total: float, detail: str = "") -> None:
+        now = time.monotonic()
+        begun = self._begun.setdefault(stage, now)
+        if done >= total:
+            self.message(f"{stage}: done, {_time(now - begun)}")
+        elif now - self._said >= MINUTE:
+            self.message(f"{stage}: {int(done):,} of {total:,}{'  ' if detail else ''}{detail}")
+        else:
+            return
+        self._said = now
 
 
 class Terminal(Silent):
@@ -32,7 +49,7 @@ class Terminal(Silent):
             TextColumn("{task.description:<14}"),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[count]}", markup=False),
-            TimeRemainingColumn(compact=True),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("{task.fields[detail]}", markup=False),
         )
         self._bars = Progress(*columns, console=self._console)
@@ -56,6 +73,10 @@ class Terminal(Silent):
 
     def close(self) -> None:
         self._bars.stop()
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def choose(quiet: bool = False) -> Silent:

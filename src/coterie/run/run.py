@@ -42,22 +42,16 @@ class Run:
     started      a time.monotonic(); None: now
     progress     what shows the progress; None: nothing
     clip         longest gradient of an update; 0: as long as they come
+    cache        folder where features of frozen encoders are kept, for other runs; None: nowhere
     """
 
     def __init__(
-        self,
-        folder: Path | None = None,
-        *,
-        seed: int = 0,
-        devices: Devices | None = None,
-        time_budget: float | None = None,
-        progress: Silent | None = None,
-        started: float | None = None,
-        clip: float = MAX_GRADIENT_NORM,
-    ):
+        self, folder: Path | None = None, *, seed: int = 0, devices: Devices | None = None, time_budget: float | None = None,
+        progress: Silent | None = None, started: float | None = None, clip: float = MAX_GRADIENT_NORM, cache: Path | None = None,
+    ):  # fmt: skip
         self._temporary = tempfile.TemporaryDirectory(prefix="coterie-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else Path(folder)  # type: ignore[arg-type]
-        self.seed = seed
+        self.seed, self.cache = seed, cache
         self.devices = devices or Devices()
         self.progress = progress or Silent()
         self._file = History(self.folder / "history.jsonl", writes=self.devices.rank == 0)

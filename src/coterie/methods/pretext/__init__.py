@@ -5,12 +5,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods.bounds import Amount, BelowOne, Count, Dimensions, Pixels, PixelsOrSame, Positive, Whole
-from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, load_pretrained, load_weights
+from coterie.networks import kept
+from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, features
+from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 
 Pretext = Literal["simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors", "frozen"]  # each but the last a file here
@@ -25,9 +27,10 @@ class PretextConfig:
     image_size: Pixels = 32  # px, the working size of the decoded store
     max_pixels: Count = 100_000_000  # a picture with more is set aside as a problem
     white: Amount = 0.0  # value of white in pictures of more than 8 bits (12-bit values in 16 bits, floats); 0: found from the set
-    encoder: str = "small"  # small, small-32, resnet18-cifar, resnet34-cifar, or any timm name
+    encoder: str = "small"  # small, resnet18-cifar, ..., lite0, dinov2-small, ... (`coterie encoders`), any timm name, or auto
     weights: str = ""  # a local safetensors file to start from, or the folder of a run
-    pretrained: bool = False  # start from the weights timm publishes
+    pretrained: bool = False  # start from published weights: of a package, of the hub's cache here, or, named in this command, of the hub
+    trains: Literal["all", "last"] = "all"  # of the encoder; last: its last block alone, which given weights can bear and two cores too
     augment: Views = "photos"  # what may change without changing the kind; moco: photos, with blur
     view_size: PixelsOrSame = 0  # px of the pretext's views, 0: image_size; crops enlarge: 3/4 shows things as large as they are later
     pretext: Pretext = "simclr"  # what trains the encoder first; frozen: the given weights as they are
@@ -63,12 +66,21 @@ def train(images: Images, config: PretextConfig, run: Run) -> nn.Module:
     return encoder
 
 
+def features_of(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -> Tensor:
+    """Features (N, D) of the pretext's encoder; of a frozen one from the cache, where another fit of these pictures left them."""
+    if config.pretext != "frozen" or config.encoder in ("pixels", PRECOMPUTED):
+        return run.once("features", features, encoder, images, run)
+    return run.once("features", kept.features, encoder, images, run)
+
+
 def _start(images: Images, config: PretextConfig) -> Encoder:
     encoder = build(EncoderSpec(config.encoder, config.image_size))
-    if config.encoder != PRECOMPUTED:
+    if not (config.encoder == PRECOMPUTED or config.pretrained):  # published weights bring the colours they were trained with
         encoder.standardise(*colour_statistics(images))
     if config.pretrained:
         load_pretrained(encoder)
     if config.weights:
         load_weights(encoder, Path(config.weights))
+    if config.trains == "last":
+        encoder.hold()
     return encoder

@@ -1,0 +1,47 @@
+"""What a person sees of a fit: the bars while it goes on, and before it begins what was found, what will be done, and how long it takes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from coterie.cli.door import printable
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Any]:
+    """A progress display that is closed whatever happens."""
+    from coterie.run.progress import choose
+
+    display = choose(quiet)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | None = None) -> list[str]:
+    """The pictures, those set aside, the encoder, the method and its stages, and an estimate of time, memory and disk: some lines."""
+    from coterie.fitting.estimate import estimate
+    from coterie.methods import SUMMARIES
+    from coterie.report.wording import count, duration
+
+    told = estimate(images, plan, devices, cache)
+    apart = f", {count(len(images.problems), 'file')} set aside: {_reasons(images)}" if images.problems else ""
+    skipped = "".join(f", {number:,} {kind} passed over" for kind, number in images.skipped.items())
+    lines = [f"{count(len(images), 'picture')} in {printable(images.name)}{apart}{skipped}, seen at {images.size[0]} px"]
+    lines += [f"encoder: {plan.encoder or plan.config.encoder}"]
+    lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {plan.config.n_clusters} clusters"]
+    stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in told.stages.items() if seconds >= 0.05 * told.seconds)
+    ends = f", ended by --time-budget at {duration(budget)}" if budget is not None and budget < told.seconds else ""
+    lines += [f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"]
+    return lines
+
+
+def _reasons(images: Any) -> str:
+    """The most frequent reason, and that there are more."""
+    reasons: dict[str, int] = {}
+    for _, reason in images.problems:
+        reasons[reason] = reasons.get(reason, 0) + 1
+    most = max(reasons, key=lambda reason: reasons[reason])
+    return printable(most) + (", and others (problems.csv)" if len(reasons) > 1 else " (problems.csv)")
