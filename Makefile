@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-isa lint bench clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV_ARGS) .venv
@@ -28,6 +28,13 @@ demo: .venv/demo.stamp
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest
+
+# The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
+# make test-isa NUMERIC=tests runs all tests so.
+NUMERIC ?= tests/learning tests/clustering tests/networks tests/augment tests/evaluate tests/methods tests/parity
+test-isa: .venv/test.stamp
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
