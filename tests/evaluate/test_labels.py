@@ -52,6 +52,13 @@ def test_named_cifar100_knows_its_classes(monkeypatch):
     assert other.names[99] == "99" and other.superclasses is None
 
 
+def test_superclasses_stand_for_their_classes(monkeypatch):
+    monkeypatch.setattr(named, "load_named", lambda name: named.NamedSet(None, np.arange(100), 100))
+    source = {"kind": "named", "name": "CIFAR100", "path": "torchvision:CIFAR100/test"}
+    found = labels_of(source, [f"#{i}" for i in range(100)], "superclasses")
+    assert found.names == sorted(CIFAR100) and [found.names[value] for value in found.values] == published(CLASSES)
+
+
 def test_folders_named_as_cifar100s_classes():
     found = labels_of(FOLDER, [f"train/{name}/1.png" for name in CLASSES], "folders")
     assert found.superclasses == published(CLASSES)
