@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-isa lint bench clean
+.PHONY: demo test lint bench clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV_ARGS) .venv
@@ -32,6 +32,7 @@ test: .venv/test.stamp
 # The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
 # make test-isa NUMERIC=tests runs all tests so.
 NUMERIC ?= tests/learning tests/clustering tests/networks tests/augment tests/evaluate tests/methods tests/parity
+.PHONY: test-isa
 test-isa: .venv/test.stamp
 	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(NUMERIC)
 	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
