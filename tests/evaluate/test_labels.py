@@ -57,6 +57,13 @@ def test_folders_named_as_cifar100s_classes():
     assert found.superclasses == published(CLASSES)
 
 
+def test_folders_of_one_name_are_told_apart():
+    apart = labels_of(FOLDER, ["a/cats/1.png", "b/dogs/2.png", "a/cats/3.png"], None)
+    assert apart.names == ["cats", "dogs"] and apart.values.tolist() == [0, 1, 0]
+    alike = labels_of(FOLDER, ["a/cats/1.png", "b/cats/2.png", "b/dogs/3.png"], None)
+    assert alike.names == ["a/cats", "b/cats", "b/dogs"] and alike.values.tolist() == [0, 1, 2]
+
+
 def test_metrics_keep_superclasses_where_they_are_known():
     p_NK = np.eye(2)[[0, 1, 1]]
     values = np.array([0, 1, -1])
@@ -68,7 +75,7 @@ def test_superclasses_in_the_place_of_classes(monkeypatch):
     """CIFAR-100-20: every class counts as its superclass."""
     monkeypatch.setattr("coterie.evaluate.labels._builtin", lambda source, n: Labels(np.array([99, 0, 98, 35, 11, 4, -1]), CLASSES))
     found = labels_of({"kind": "named", "name": "CIFAR100", "path": "torchvision:CIFAR100/test"}, ["#"] * 7, "superclasses")
-    assert len(found.names) == 20
+    assert len(found.names) == 20 and found.names == sorted(found.names)
     told = [found.names[value] for value in found.values[:-1]]  # worm, apple, woman, girl, boy, beaver
     assert told == ["non-insect invertebrates", "fruit and vegetables", "people", "people", "people", "aquatic mammals"]
     assert found.values[-1] == -1
