@@ -29,6 +29,14 @@ demo: .venv/demo.stamp
 test: .venv/test.stamp
 	$(BIN)/python -m pytest
 
+# The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
+# make test-isa NUMERIC=tests runs all tests so.
+NUMERIC ?= tests/learning tests/clustering tests/networks tests/augment tests/evaluate tests/methods tests/parity
+.PHONY: test-isa
+test-isa: .venv/test.stamp
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -27,6 +27,14 @@ TINY = {
     IR: {"image_size": 16, "pretext_epochs": 4, "pretext_batch": 16},
     KMeans: {"image_size": 16, "restarts": 2},
 }
+SHORT = {  # where it does not matter how good a fit is
+    SCAN: TINY[SCAN] | {"pretext_epochs": 1, "cluster_epochs": 1, "cluster_steps": 3},
+    SPICE: TINY[SPICE] | {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "head_repeats": 2, "n_heads": 3},
+    DeepCluster: TINY[DeepCluster] | {"epochs": 1, "restarts": 1},
+    PCP: TINY[PCP] | {"epochs": 2},
+    IR: TINY[IR] | {"pretext_epochs": 1},
+    KMeans: TINY[KMeans],
+}
 HEADS_ONLY = {
     SCAN: {"cluster_epochs": 1, "cluster_steps": 3, "n_heads": 1, "selflabel_epochs": 0},
     SPICE: {"head_epochs": 3, "head_steps": 2, "head_repeats": 2, "n_heads": 6},
@@ -35,8 +43,8 @@ HEADS_ONLY = {
 }
 
 
-def make(kind, n_clusters: int = 4, **more):
-    return kind(n_clusters, preset="quick", settings=TINY[kind], device="cpu", precision="fp32", threads=1, **more)
+def make(kind, n_clusters: int = 4, settings=TINY, **more):
+    return kind(n_clusters, preset="quick", settings=settings[kind], device="cpu", precision="fp32", threads=1, **more)
 
 
 @pytest.fixture(scope="module", params=list(TINY), ids=lambda kind: kind.__name__)
@@ -115,14 +123,16 @@ def test_scan_finds_the_kinds(drawn):
 @pytest.mark.parametrize("kind", list(TINY))
 def test_true_labels_are_ignored(kind, drawn):
     rng = np.random.default_rng(0)
-    results = [make(kind).fit(drawn(40), y).probabilities_ for y in (None, np.arange(40) % 4, rng.permutation(40), ["no label"])]
+    results = [
+        make(kind, settings=SHORT).fit(drawn(40), y).probabilities_ for y in (None, np.arange(40) % 4, rng.permutation(40), ["no label"])
+    ]
     assert all(np.array_equal(results[0], other) for other in results[1:])
-    assert np.array_equal(make(kind).fit_predict(drawn(40), y=np.zeros(40)), results[0].argmax(1))
+    assert np.array_equal(make(kind, settings=SHORT).fit_predict(drawn(40), y=np.zeros(40)), results[0].argmax(1))
 
 
 @pytest.mark.parametrize("kind", list(TINY))
 def test_random_state(kind, drawn):
-    one, same, other = (make(kind, random_state=seed).fit(drawn(40)).probabilities_ for seed in (0, 0, 1))
+    one, same, other = (make(kind, settings=SHORT, random_state=seed).fit(drawn(40)).probabilities_ for seed in (0, 0, 1))
     assert np.array_equal(one, same)
     assert kind is KMeans or not np.array_equal(one, other)
 
@@ -168,7 +178,7 @@ def test_parameters(kind):
 
 
 def test_a_clone_fits_alike(drawn):
-    model = make(SCAN, random_state=2)
+    model = make(SCAN, settings=SHORT, random_state=2)
     settings = copy.deepcopy(model.settings)
     assert np.array_equal(model.fit(drawn(40)).probabilities_, clone(model).fit(drawn(40)).probabilities_)
     assert model.settings == settings, "fit changed a parameter"

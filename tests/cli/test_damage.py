@@ -188,7 +188,10 @@ def test_without_a_manifest_no_flipped_bit_ends_in_a_traceback(root, name):
         flipped(path, whole, rng)
         for verb, names in READS.items():
             if name in names - {"model.safetensors"} and verb != "fit":  # of a model, its own checksum is tested elsewhere
-                refused(VERBS[verb], root, name)
+                try:  # without checksums a changed setting may be another setting, whose error then speaks of itself
+                    VERBS[verb](root)
+                except InputError as error:
+                    assert "\n" not in str(error) and len(str(error)) > 20, error
 
 
 def column(name, values):

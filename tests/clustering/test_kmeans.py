@@ -119,6 +119,48 @@ def test_kmeans_plus_plus_and_restarts_lower_the_inertia():
     assert kmeans(x, 30, seeded(0), restarts=5).inertia <= random[0]
 
 
+def test_the_best_restart_is_kept():
+    x, better = blobs(300, 3, 20, spread=0.5).double(), 0
+    for seed in range(5):
+        generator = seeded(seed)
+        alone = [kmeans(x, 20, generator).inertia for _ in range(4)]  # as the restarts draw, one after the other
+        assert kmeans(x, 20, seeded(seed), restarts=4).inertia == min(alone)
+        better += min(alone) < alone[-1]
+    assert better, "here the last one is not always the best"
+
+
+def test_kmeans_plus_plus_is_greedy():
+    """Of each 2 + ln k trials the row that leaves the least sum of squared distances, by loops over the same draws."""
+    x, k = torch.randn(60, 4, generator=seeded(1), dtype=torch.float64), 8
+    generator = seeded(4)
+    rows = x[torch.randperm(60, generator=generator)]
+    draws = torch.rand(k, 4, generator=generator).double()
+    gaps = [((row - rows[0]) ** 2).sum().item() for row in rows]
+    chosen = [0]
+    for draw in draws[1:]:
+        left = {}
+        for point in (draw * sum(gaps)).tolist():
+            trial = next(i for i in range(60) if sum(gaps[: i + 1]) >= point)
+            left[trial] = [min(gap, ((row - rows[trial]) ** 2).sum().item()) for gap, row in zip(gaps, rows)]
+        chosen.append(min(left, key=lambda trial: sum(left[trial])))
+        gaps = left[chosen[-1]]
+    assert torch.equal(kmeans(x, k, seeded(4), iters=0, init="k-means++").centroids_KD, rows[chosen])
+
+
+def test_it_stops_when_few_enough_rows_change():
+    """With tol 0 where one more update changes nothing; with a larger one before that."""
+    x = torch.randn(800, 3, generator=seeded(2), dtype=torch.float64)
+    found = kmeans(x, 12, iters=200)
+    again = kmeans(x, 12, init=found.centroids_KD, iters=1, tol=-1)
+    assert torch.equal(found.labels_N, again.labels_N)
+    torch.testing.assert_close(found.centroids_KD, again.centroids_KD, **TIGHT)
+    steps = [kmeans(x, 12, iters=i) for i in range(30)]  # the clusterings on the way
+    changed = [float((one.labels_N != other.labels_N).double().mean()) for one, other in zip(steps, steps[1:])]
+    for tol in (0.3, 0.1, 0.02):
+        stop = next(i for i, share in enumerate(changed) if share <= tol)
+        assert torch.equal(kmeans(x, 12, iters=200, tol=tol).labels_N, steps[stop + 1].labels_N)
+
+
 def test_kmeans_plus_plus_on_a_sample(monkeypatch):
     monkeypatch.setattr(module, "SEED_ROWS", 50)
     got = kmeans(blobs(1000, 3, 4, spread=0.05), 4, init="k-means++")

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from coterie.clustering import merging as module
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.merging import LEAF, _leaves, merged
 from coterie.errors import InputError
@@ -28,6 +29,14 @@ def test_no_worse_than_k_means(n, k, seed):
     for cluster in range(0, k, 7):
         torch.testing.assert_close(found.centroids_KD[cluster], x[found.labels_N == cluster].mean(0), **TIGHT)
     assert found.inertia == pytest.approx(float((x - found.centroids_KD[found.labels_N]).square().sum()), rel=1e-9)
+
+
+def test_rows_change_sides_after_the_merging(monkeypatch):
+    x, seeds = rows(1500), range(3)
+    polished = [merged(x, 200, torch.Generator().manual_seed(seed)).inertia for seed in seeds]
+    monkeypatch.setattr(module, "POLISH", 0)
+    plain = [merged(x, 200, torch.Generator().manual_seed(seed)).inertia for seed in seeds]
+    assert all(after < 0.99 * before for after, before in zip(polished, plain)), (polished, plain)
 
 
 def test_the_closest_pairs_are_merged_first():

@@ -57,6 +57,13 @@ def test_folders_named_as_cifar100s_classes():
     assert found.superclasses == published(CLASSES)
 
 
+def test_folders_of_one_name_are_told_apart():
+    apart = labels_of(FOLDER, ["a/cats/1.png", "b/dogs/2.png", "a/cats/3.png"], None)
+    assert apart.names == ["cats", "dogs"] and apart.values.tolist() == [0, 1, 0]
+    alike = labels_of(FOLDER, ["a/cats/1.png", "b/cats/2.png", "b/dogs/3.png"], None)
+    assert alike.names == ["a/cats", "b/cats", "b/dogs"] and alike.values.tolist() == [0, 1, 2]
+
+
 def test_metrics_keep_superclasses_where_they_are_known():
     p_NK = np.eye(2)[[0, 1, 1]]
     values = np.array([0, 1, -1])
@@ -68,7 +75,7 @@ def test_superclasses_in_the_place_of_classes(monkeypatch):
     """CIFAR-100-20: every class counts as its superclass."""
     monkeypatch.setattr("coterie.evaluate.labels._builtin", lambda source, n: Labels(np.array([99, 0, 98, 35, 11, 4, -1]), CLASSES))
     found = labels_of({"kind": "named", "name": "CIFAR100", "path": "torchvision:CIFAR100/test"}, ["#"] * 7, "superclasses")
-    assert len(found.names) == 20
+    assert len(found.names) == 20 and found.names == sorted(found.names)
     told = [found.names[value] for value in found.values[:-1]]  # worm, apple, woman, girl, boy, beaver
     assert told == ["non-insect invertebrates", "fruit and vegetables", "people", "people", "people", "aquatic mammals"]
     assert found.values[-1] == -1
@@ -86,3 +93,35 @@ def test_trusted_counts_only_images_with_a_pseudo_label_and_a_class():
     assert found == {"share": pytest.approx(5 / 6), "precision": pytest.approx(3 / 4)}
     assert trusted(truth, np.array([1, 1, 0, 0, 0, -1]))["precision"] == 1.0
     assert trusted(truth, np.full(6, -1)) == {"share": 0.0, "precision": 0.0}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_of_spreadsheets(tmp_path, encoding):
+    (tmp_path / "labels.csv").write_bytes("path,label\nä.png,Baum\nb.png,Haus\n".encode(encoding))
+    found = labels_of(FOLDER, ["ä.png", "b.png"], str(tmp_path / "labels.csv"))
+    assert found.values.tolist() == [0, 1] and found.notes == ()
+
+
+def test_what_does_not_serve_as_a_label_is_counted(tmp_path):
+    """An empty label, a row without a comma, contradicting rows, strangers, an image that no row names."""
+    text = "path,label\na.png,tree\nb.png,\nc.png\nd.png,tree\nd.png,house\nx.png,tree\ny.png,tree\ne.png,house\ne.png,house\n"
+    found = labels_of(FOLDER, [f"{name}.png" for name in "abcdef"], table(tmp_path, text))
+    assert found.values.tolist() == [1, -1, -1, -1, 0, -1] and found.names == ["house", "tree"]
+    assert [int(note.split()[0]) for note in found.notes] == [2, 2, 1, 4]
+    assert "no image of this run" in found.notes[0] and "contradicting" in found.notes[2] and "not scored" in found.notes[3]
+
+
+def test_an_export_comes_back_as_labels(tmp_path):
+    text = "id,path,cluster,confidence\n0,'=1+1.png,4,0.9\n1,'-b.png,2,0.8\n2,'quoted'.png,4,0.8\n"
+    found = labels_of(FOLDER, ["=1+1.png", "-b.png", "'quoted'.png"], table(tmp_path, text))
+    assert found.names == ["2", "4"] and found.values.tolist() == [1, 0, 1] and found.notes == ()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"path\na.png\n", b"\xff\xfe\xff", b"path,label\na.png," + b"x" * 140_000, b"\x80", b"\0", b"a,b\n1,2\n"]
+)
+def test_a_file_that_is_no_table_of_labels(tmp_path, content):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(InputError, match="labels.csv") as told:
+        labels_of(FOLDER, ["a.png"], str(tmp_path / "labels.csv"))
+    assert "\n" not in str(told.value)

@@ -286,6 +286,7 @@ def order(images, *args, **options):
 def test_batches_take_all_once(images):
     assert order(images, 5) == [list(range(i, min(i + 5, 23))) for i in range(0, 23, 5)]
     assert [len(ids) for ids in order(images, 5, drop_last=True)] == [5] * 4
+    assert [len(ids) for ids in order(images, 5, drop_last=True, ids=range(15))] == [5] * 3, "a whole last batch stays"
     assert order(images, 2, ids=[4, 9, 4]) == [[4, 9], [4]] and order(images, 5, ids=[]) == []
     shuffled = sum(order(images, 5, torch.Generator().manual_seed(0)), [])
     assert sorted(shuffled) == list(range(23)) and shuffled != list(range(23))
@@ -309,6 +310,14 @@ def test_a_subset_is_numbered_anew(folder, cache):
     assert torch.equal(images[5:].pixels, images.pixels[5:]) and images[[7, 2]].fingerprint == part.fingerprint
     assert len(images[torch.arange(40) < 3]) == 3
     assert np.array_equal(part.thumbnails([0], 16)[0], images.pixels[7].numpy())
+
+
+def test_a_subset_shows_its_own_originals(tmp_path, cache):
+    (tmp_path / "p").mkdir()
+    for level, name in enumerate("abc"):
+        Image.new("RGB", (200, 100), (100 * level, 0, 0)).save(tmp_path / "p" / f"{name}.png")
+    found = open_images(tmp_path / "p", 16, cache)[[2, 0]].thumbnails(range(2), 64)
+    assert [(thumb.shape, int(thumb[0, 0, 0])) for thumb in found] == [((32, 64, 3), 200), ((32, 64, 3), 0)]
 
 
 def test_thumbnails_come_from_the_original_while_it_is_the_same(tmp_path, cache):

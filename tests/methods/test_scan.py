@@ -139,3 +139,37 @@ def test_the_teacher_follows_the_student(run, images, greys, monkeypatch):
     teacher, student, _ = told[-1]
     assert after.encoder is teacher[0] and not torch.equal(teacher[0].weight, student[0].weight)
     assert not torch.equal(teacher[0].weight, greys.weight), "what was clustered stays as it was, a copy learns"
+
+
+def test_self_labelling_stops_when_no_more_images_become_confident(run, images, greys, monkeypatch):
+    """All are from the first epoch on: two more without gain are the patience it has."""
+    monkeypatch.setattr(scan.augment, "strong", lambda name: same)
+    config = scan.Config(**SETTINGS | {"selflabel_epochs": 10}, patience=2, selflabel_rate=1e-20)
+    scan.self_label(clustered(greys, images, run), RING, images, config, run)
+    assert [row["confident"] for row in run.history if row["stage"] == "self-labelling"] == [1.0] * 3
+
+
+def test_the_bar_comes_down_where_hardly_any_image_passes_it(run, images, greys, monkeypatch):
+    monkeypatch.setattr(scan.augment, "strong", lambda name: same)
+    before = clustered(greys, images, run)
+    with torch.no_grad():
+        before.head.weight.mul_(0.01)
+    config = scan.Config(**SETTINGS | {"selflabel_epochs": 12, "threshold": 0.9}, patience=100)
+    scan.self_label(before, RING, images, config, run)
+    rows = [row for row in run.history if row["stage"] == "self-labelling"]
+    assert [row["threshold"] for row in rows] == pytest.approx([0.9 - 0.05 * i for i in range(8)] + [0.5] * 4)
+    assert {(row["confident"], row["skipped"], row["loss"]) for row in rows} == {(0.0, 1, 0.0)}, "nobody is taught a guess"
+
+
+def test_given_sizes_are_learned_and_choose_the_head(run, images, greys, monkeypatch, watch):
+    learned, chosen = watch(scan, "scan_loss"), watch(scan, "neighbour_losses")
+    monkeypatch.setattr(scan.augment, "strong", lambda name: same)
+    config = scan.Config(n_clusters=3, n_heads=2, prior="5,3,2", cluster_epochs=1, cluster_steps=1, network_epochs=1, network_batch=24)
+    scan.cluster(torch.eye(N), RING, config, run)
+    scan.cluster_network(clustered(greys, images, run), RING, images, config, run)
+    wanted = torch.tensor([0.5, 0.3, 0.2])
+    assert len(learned) == 2 and len(chosen) == 3, "before the network learns, too"
+    for given, _ in learned:
+        torch.testing.assert_close(given[3], wanted)
+    for given, _ in chosen:
+        torch.testing.assert_close(given[2], wanted)

@@ -6,6 +6,7 @@ import torch
 from coterie.learning.losses import softmax
 from coterie.methods import spice
 from coterie.methods.fitted import Fitted
+from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Heads, MlpHeads
 from coterie.run import Run
 
@@ -75,6 +76,13 @@ def test_the_chosen_score_chooses_the_head(run, images, greys, monkeypatch, choi
     assert all(torch.equal(value, kept[0][name]) for name, value in found.state_dict().items())
 
 
+def test_the_core_of_a_prototype_may_grow(run, images, greys, watch):
+    made = watch(spice, "prototype")
+    config = spice.Config(n_clusters=3, n_heads=1, head_epochs=3, head_steps=1, head_repeats=1, core_share=0.5, core_share_end=0.9)
+    spice.learn_prototypes(greys, spice.features(greys, images, run), RING, images, config, run)
+    assert [given[2] for given, _ in made] == pytest.approx([0.5, 0.7, 0.9])
+
+
 def test_heads_are_asked_to_use_all_clusters_only_when_these_are_many():
     logits, labels = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)).double(), torch.arange(6).expand(2, -1) % 4
     plain, asked = (spice.pair_loss(logits, labels, weight, spice.Config()) for weight in (0.0, 0.5))
@@ -120,6 +128,33 @@ def test_the_average_is_what_is_returned(run, images, greys, monkeypatch):
     teacher, student, decay = told[-1]
     assert decay == 1 - 1 / (1 + 2 * 3) and after.encoder is teacher[0]
     assert not torch.equal(teacher[0].weight, student[0].weight) and not torch.equal(teacher[0].weight, greys.weight)
+
+
+def test_norms_and_biases_do_not_decay(run, images, monkeypatch):
+    groups, sgd = [], spice.SGD
+    monkeypatch.setattr(spice, "SGD", lambda given, **more: groups.extend(given) or sgd(given, **more))
+    encoder = build(EncoderSpec("small", 4))
+    before = Fitted.from_parts(encoder, MlpHeads(encoder.n_features, 3), spice.features(encoder, images, run))
+    spice.learn_together(before, torch.arange(N) % 3, RING, images, spice.Config(**JOINT, image_size=4, joint_decay=0.25), run)
+    sizes = [[weight.ndim for weight in group["params"]] for group in groups]
+    assert min(sizes[0]) == 2 and set(sizes[1]) == {1} and sum(map(len, sizes)) == len([*encoder.parameters()]) + 4
+    assert [group.get("weight_decay", 0) for group in groups] == [0.25, 0]
+
+
+@pytest.mark.parametrize("name, width", [("", 128), ("small-32", 256)])
+def test_a_joint_stage_may_begin_anew(run, name, width):
+    """With other weights, but with the colours of the images that stage 2 knew."""
+    encoder = build(EncoderSpec("small", 4))
+    encoder.standardise(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.4, 0.5, 0.6]))
+    before = Fitted(encoder, MlpHeads(128, 3), torch.zeros(1, 128), torch.zeros(1, 3))
+    config = spice.Config(n_clusters=3, image_size=4, encoder="small", joint_init="random", joint_encoder=name)
+    fresh, head = spice.start_of_joint(before, config, run)
+    assert fresh.n_features == width and head(torch.zeros(2, width)).shape == (1, 2, 3)
+    assert torch.equal(fresh.mean, encoder.mean) and torch.equal(fresh.deviation, encoder.deviation)
+    first, old = next(fresh.parameters()), next(encoder.parameters())
+    assert first.shape != old.shape or not torch.equal(first, old)
+    same_as_before, _ = spice.start_of_joint(before, spice.Config(n_clusters=3), run)
+    assert torch.equal(next(same_as_before.parameters()), old) and same_as_before is not encoder
 
 
 def test_who_is_reliable_is_asked_of_the_whole_set(run, monkeypatch):

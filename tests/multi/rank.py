@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
     run = Run(folder / "run", seed=3, devices=devices)
     pixels = np.load(folder / "pictures.npy")
     images = open_images(pixels)
-    encoder = run.new("encoder", build, EncoderSpec("small", 16))
+    encoder = run.new("encoder", lambda: build(EncoderSpec("small", 16)).double())  # of batches of other sizes, so in float64
     z_ND = run.once("features", features, encoder, images, run, batch_size=4)
     kept = run.once("features", features, encoder, images, run, batch_size=4)  # the second time from the disk
     clusters = kmeans(z_ND, 4, run.rng("k-means"), init="k-means++", run=run)

@@ -50,6 +50,8 @@ def test_h_heads_learn_as_h_single_heads(make):
 
 def test_select_is_a_copy_of_that_head_with_its_standardisation():
     many, z = heads(), draw(50, 6) * torch.tensor([1, 10, 100, 0.1, 0.01, 5]) + 3
+    with torch.no_grad():
+        many.bias.copy_(draw(3, 4, seed=2))
     many.standardise(z), many.float().double()  # a selected head is made in float32: numbers that fit into it
     for h in range(3):
         one = many.select(h).double()
@@ -132,6 +134,8 @@ def test_h_mlp_heads_are_h_single_mlps():
 
 def test_selecting_an_mlp_head_copies_it_with_its_standardisation():
     many, z = mlps(), draw(50, 6) * torch.tensor([1, 10, 100, 0.1, 0.01, 5]) + 3
+    with torch.no_grad():
+        many.hidden.bias.copy_(draw(3, 6, seed=2)), many.output.bias.copy_(draw(3, 4, seed=3))
     raw = many(z)
     many.standardise(z), many.float().double()
     assert not torch.allclose(many(z), raw)

@@ -116,6 +116,16 @@ def test_the_whole_stays_within_900(k, shown, each):
     assert np.array_equal(chosen.ids, choose(p, labels, features).ids)
 
 
+def test_the_largest_clusters_are_the_ones_shown():
+    """Of 310 clusters, twice as many images in every third; of equals the lower number is shown."""
+    k = 310
+    labels = np.concatenate([np.arange(k), np.arange(0, k, 3)])
+    features, p = blobs(labels, k)
+    chosen = choose(p, labels, features)
+    small = [cluster for cluster in range(k) if cluster % 3]
+    assert chosen.hidden == small[-10:] and sorted(chosen.clusters) == sorted(set(range(k)) - set(small[-10:]))
+
+
 def test_choice_of_small_empty_and_left_out():
     labels = np.array([0, 2, 2, -1, -1])
     features, p = blobs(labels.clip(0), 4)

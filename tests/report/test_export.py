@@ -77,6 +77,22 @@ def test_a_differing_file_is_never_overwritten(photos, tmp_path):
     assert not list(tmp_path.glob(".coterie-*"))
 
 
+def test_a_file_of_the_same_size_may_differ_too(photos, tmp_path):
+    run, source = photos
+    export(run, "folders", tmp_path / "sorted")
+    export(run, "csv", tmp_path / "t.csv")
+    for target, words in (
+        (tmp_path / "sorted" / "cluster_02" / "z.png", ("folders", tmp_path / "sorted")),
+        (tmp_path / "t.csv", ("csv", tmp_path / "t.csv")),
+    ):
+        content = bytearray(target.read_bytes())
+        content[-1] ^= 1
+        target.write_bytes(content)
+        with pytest.raises(InputError, match="differs"):
+            export(run, *words)
+        assert target.read_bytes() == content
+
+
 def test_the_source_and_the_run_are_out_of_bounds(photos, tmp_path):
     run, source = photos
     before = content(source)

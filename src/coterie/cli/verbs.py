@@ -142,6 +142,8 @@ def evaluate(
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
     scores = score(run, labels, protocol.split(","), others, fitted_labels)
     assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
+    for note in scores["notes"]:
+        print(f"labels: {note}", file=sys.stderr)
     rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
     answer(
         {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},

@@ -1,6 +1,7 @@
 """True labels, in an object of their own: read here and by metrics, never near a method."""
 
 import csv
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,19 +15,20 @@ from coterie.evaluate.superclasses import CLASSES, published
 @dataclass(frozen=True)
 class Labels:
     """`values` (N,) int64 in 0 .. C-1, -1 where unknown; `names` the C class names; row i is image i.
-    `superclasses`: of the C classes, where a hierarchy is known."""
+    `superclasses`: of the C classes, where a hierarchy is known. `notes`: what of a file did not serve as a label, each with its count."""
 
     values: np.ndarray
     names: list[str]
     superclasses: list[str] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labels:
     """The labels of the images at `paths` of a source (as config.json describes it).
 
     how: "builtin" (named sets), "superclasses" (of the builtin ones: CIFAR-100's 20), "folders" (the folder an image lies in), a csv file
-    with columns path,label and perhaps superclass, or
-    None: builtin for a named set, folders where there are several. Superclasses come from the csv file, or from CIFAR-100's class names.
+    with columns path,label (or cluster, as `export` writes it) and perhaps superclass, or None: builtin for a named set, folders where there
+    are several. Superclasses come from the csv file, or from CIFAR-100's class names.
     Raises InputError when there are no labels to be had that way.
     """
     if how is None:
@@ -80,26 +82,56 @@ def _folders(source: dict[str, Any], paths: list[str]) -> Labels:
 
 
 def _table(file: Path, paths: list[str]) -> Labels:
-    try:
-        with open(file, newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--labels {file}: wanted builtin, folders, or a csv file with columns path,label ({error})") from error
-    if not rows or not {"path", "label"} <= set(rows[0]):
+    rows = _rows(file)
+    column = "label" if rows and "label" in rows[0] else "cluster"  # of an export, the clusters are the labels
+    if not rows or not {"path", column} <= set(rows[0]):
         raise InputError(f"--labels {file}: wanted the columns path,label")
-    label_of = {row["path"]: row["label"] for row in rows}
+    known, label_of, torn = set(paths), dict[str, str](), set[str]()
+    unlabelled = strangers = 0
+    for row in rows:
+        path, label = _as_it_was(row["path"] or "", known), (row[column] or "").strip()
+        if path not in known:
+            strangers += 1
+        elif not label:
+            unlabelled += 1
+        elif label_of.setdefault(path, label) != label:
+            torn.add(path)
+    label_of = {path: label for path, label in label_of.items() if path not in torn}
     names = sorted(set(label_of.values()))
     number = {name: i for i, name in enumerate(names)}
     values = np.array([number[label_of[path]] if path in label_of else -1 for path in paths])
     if (values < 0).all():
         raise InputError(f"--labels {file}: none of its paths is among the images (the first image is {paths[0]})")
-    return Labels(values, names, _superclasses(file, rows, names))
+    counts = {
+        "rows name no image of this run and were passed over": strangers,
+        "rows have no label; their images count as unlabelled": unlabelled,
+        "images have contradicting labels and count as unlabelled": len(torn),
+        "images have no label and were not scored": int((values < 0).sum()),
+    }
+    notes = tuple(f"{count:,} {what}" for what, count in counts.items() if count)
+    return Labels(values, names, _superclasses(file, [{**row, "label": (row[column] or "").strip()} for row in rows], names), notes)
 
 
-def _superclasses(file: Path, rows: list[dict[str, str]], names: list[str]) -> list[str] | None:
+def _rows(file: Path) -> list[dict[str, str | None]]:
+    """The rows of a csv file in UTF-8 or UTF-16, with a byte order mark or without."""
+    try:
+        content = file.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"--labels {file}: wanted builtin, folders, or a csv file with columns path,label ({error})") from error
+
+
+def _as_it_was(path: str, known: set[str]) -> str:
+    """A path before `export` put a ' in front, so that no spreadsheet runs it as a formula."""
+    return path[1:] if path not in known and path.startswith("'") and path[1:] in known else path
+
+
+def _superclasses(file: Path, rows: list[dict[str, str | None]], names: list[str]) -> list[str] | None:
     """Of each class the one superclass that its rows name, "" where none does; None when no row of the file does."""
     found: dict[str, str] = {}
     for row in rows:
-        if (name := row.get("superclass")) and found.setdefault(row["label"], name) != name:
-            raise InputError(f"--labels {file}: {row['label']} is of superclass {found[row['label']]} and of {name}; give each class one")
+        label = row["label"] or ""
+        if (name := row.get("superclass")) and label in names and found.setdefault(label, name) != name:
+            raise InputError(f"--labels {file}: {label} is of superclass {found[label]} and of {name}; give each class one")
     return [found.get(name, "") for name in names] if found else None

@@ -50,6 +50,7 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
         "on": on.source["name"] if on else None,
         "n_classes": len(truth.names),
         "n_clusters": k,
+        "notes": list(truth.notes),
     }
     if "clusters" in protocols:
         on_features = kmeans(z, min(k, len(z)), generator, iters=100, init="k-means++", restarts=3).labels_N.numpy()
