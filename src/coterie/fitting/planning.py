@@ -86,8 +86,6 @@ def plan(
             changed = config.change(changed, {"pretext": "frozen"})
         return config.change(changed, {"n_clusters": n_clusters})
 
-    if "pretrained" not in settings and (base.get("settings") or {}).get("pretrained"):
-        raise InputError("--config asks for published weights, which may come from the network; allow it with --set pretrained=true")
     if clusters is not None and clusters < 1:
         raise InputError(f"--clusters {clusters}: at least 1 is needed")
     start = resolve(10_000, clusters or 1)
