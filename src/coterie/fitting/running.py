@@ -13,6 +13,7 @@ from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.planning import Plan, check_same, config_of
+from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
@@ -48,13 +49,14 @@ def fit(
             store.write_json(folder, "config.json", plan.to_json())
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
         fitted = methods.method(plan.method).fit(images, plan.config, run)
+        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config.n_clusters, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
             run.warn(worry)
         for worry in source_worries(images):
             run.warn(worry)
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
         store.write_run(folder, images, result, run)
         devices.wait()
         done = summary(folder)
@@ -102,6 +104,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "seconds": environment["seconds"],
         "device": environment["device"],
         "health": environment["health"],
+        "verdict": environment.get("verdict", ""),  # runs of 0.1 before it have none
     }
 
 
@@ -124,7 +127,7 @@ def show(folder: Path) -> dict[str, Any]:
     if is_finished(folder):
         return known | {
             "state": "finished",
-            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health")},
+            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health", "verdict")},
         }
     history = folder / "history.jsonl"
     rows = [row for row in read_json_lines(history) if row["stage"] != "note"] if history.exists() else []

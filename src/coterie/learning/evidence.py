@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
-from coterie.clustering.rows import check, chunks, exact, unit
+from coterie.clustering.rows import check, chunks, exact
 from coterie.learning.diagnose import agreement, discord
 
 AXES = 64  # principal axes that are looked at: the others hold a few per cent of the spread and most of the time
@@ -23,6 +23,7 @@ DRAWS = 4  # of two halves of the pictures; 2 of many clusters, which say the sa
 FEW = 12  # clusters: the fewer, the more a single clustering is a matter of luck
 HALF = 1000  # rows of a half at most, or what the largest number of clusters needs
 RATIOS = (1 / 5, 1 / 3, 1 / 2, 2, 3, 5)  # other numbers of clusters that are tried
+PERFECT = 0.8  # beyond its cloud, from which another number of clusters is worth telling even beside a more stable one
 ROWS_PER_CLUSTER = 6  # the fewest of a half that a clustering of it is tried with
 
 
@@ -31,30 +32,28 @@ def sample(n: int, generator: torch.Generator, most: int = SAMPLE) -> Tensor:
     return torch.arange(n) if n <= most else torch.randperm(n, generator=generator)[:most].sort().values
 
 
-def axes(features_ND: Tensor, generator: torch.Generator, most: int = AXES) -> tuple[Tensor, Tensor]:
-    """The mean (D,) of the unit rows and their first principal axes (D, d), float32; d = min(most, D, N - 1), 1 at least.
+def axes(rows_ND: Tensor, generator: torch.Generator, most: int = AXES) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of the rows and their first principal axes (D, d), float32; d = min(most, D, N - 1), 1 at least.
 
     By iteration on a subspace (Halko et al., 2011), whose start is drawn: the whole spectrum would cost the cube of D.
     """
-    check(features_ND)
-    with exact(features_ND.device):
-        rows_ND = unit(features_ND).float()
+    check(rows_ND)
+    with exact(rows_ND.device):
         mean_D = rows_ND.mean(0)
-        rows_ND = rows_ND - mean_D
+        centred_ND = rows_ND - mean_D
         n, width = rows_ND.shape
         d = max(1, min(most, width, n - 1))
         found = torch.randn(width, min(width, d + 16), generator=generator).to(rows_ND)
         for _ in range(4):
-            found = torch.linalg.qr(rows_ND.T @ (rows_ND @ found)).Q
-        shadow = rows_ND @ found
+            found = torch.linalg.qr(centred_ND.T @ (centred_ND @ found)).Q
+        shadow = centred_ND @ found
         return mean_D, found @ torch.linalg.eigh(shadow.T @ shadow).eigenvectors.flip(1)[:, :d]
 
 
-def seen(features_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor) -> Tensor:
-    """Coordinates (N, d) float32 of rows, at unit length, on the axes; in chunks."""
-    with exact(features_ND.device):
-        parts = [(unit(features_ND[part]).float() - mean_D) @ axes_Dd for part in chunks(len(features_ND), 8192)]
-        return torch.cat(parts)
+def seen(rows_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor) -> Tensor:
+    """Coordinates (N, d) of rows on the axes; in chunks."""
+    with exact(rows_ND.device):
+        return torch.cat([(rows_ND[part] - mean_D) @ axes_Dd for part in chunks(len(rows_ND), 8192)])
 
 
 def close(rows_Nd: Tensor, k: int) -> Tensor:
@@ -138,27 +137,24 @@ def between(labels_N: Tensor, neighbours_NK: Tensor, k: int) -> float:
     return float((own_N <= others_N).double().mean())
 
 
-def evidence(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Generator, tiny_NCHW: Tensor | None = None) -> dict[str, Any]:
-    """What speaks for and against a partition into `k`; numbers without units, most of them from 0, chance, to 1.
+def evidence(
+    rows_Nd: Tensor, near_NK: Tensor, labels_N: Tensor, k: int, generator: torch.Generator, tiny_NCHW: Tensor | None = None
+) -> dict[str, Any]:
+    """What speaks for and against a partition into `k` of rows as `seen` gives them, with their neighbours as `close` does; numbers
+    without units, most of them from 0, chance, to 1.
 
     agreement        of neighbours, corrected for chance, and agreement_cloud: the same of k-means on a cloud of the same extent
     stability        of k-means on halves of the pictures, stability_cloud likewise
     seeds            adjusted Rand index of the partition with k-means under other seeds, the mean of some
     between          share of pictures between clusters
     features, thumbnail, colour   how well a vote of the neighbours by these tells the cluster; tiny_NCHW: thumbnails of 4 x 4
-    like_thumbnails  adjusted Rand index with k-means on the thumbnails
-    other_k, other_stability, other_cloud   another number of clusters, the one that is most stable beyond its cloud
+    ...              and what `stabilities` and `by_colour` say
     """
-    index = sample(len(features_ND), generator).to(features_ND.device)
-    features_ND, labels_N = features_ND[index], labels_N[index]
-    n = len(features_ND)
-    rows_Nd = seen(features_ND, *axes(features_ND, generator))
     cloud_Nd = cloud(rows_Nd, generator)
-    near_NK = close(rows_Nd, how_many(n, k))
     by_chance_N, _ = partition(cloud_Nd, k, generator)
     others = [partition(rows_Nd, k, generator)[0] for _ in range(SEEDS)]
     found: dict[str, Any] = {
-        "n_images": n,
+        "n_images": len(rows_Nd),
         "n_clusters": k,
         "agreement": agreement(labels_N, near_NK),
         "agreement_cloud": agreement(by_chance_N, close(cloud_Nd, near_NK.shape[1])),
@@ -167,34 +163,51 @@ def evidence(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Gen
         "features": explained(labels_N, near_NK, k),
     }
     found |= stabilities(rows_Nd, cloud_Nd, k, generator)
-    if tiny_NCHW is not None:
-        found |= by_colour(labels_N, tiny_NCHW[index.to(tiny_NCHW.device)].to(rows_Nd), k, generator)
+    found |= {} if tiny_NCHW is None else by_colour(labels_N, tiny_NCHW, k, generator)
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
 
 
 def stabilities(rows_Nd: Tensor, cloud_Nd: Tensor, k: int, generator: torch.Generator) -> dict[str, Any]:
-    """Stability at `k` and, where another number of clusters from a fifth to five times `k` is more stable, at the most stable one."""
-    index = sample(len(rows_Nd), generator, 2 * max(HALF, ROWS_PER_CLUSTER * k))
-    rows_Nd, cloud_Nd = rows_Nd[index.to(rows_Nd.device)], cloud_Nd[index.to(rows_Nd.device)]
+    """Stability at `k`, and at the most stable other number of clusters (other_k, other_stability, other_cloud), from a fifth to five
+    times `k`, where one is more stable beyond its cloud or nearly perfect."""
+    index = halves(len(rows_Nd), k, generator)
+    rows_Nd, cloud_Nd = rows_Nd[index], cloud_Nd[index]
     if len(rows_Nd) < 2 * k:
         return {"stability": 0.0, "stability_cloud": 0.0}
     own = stability(rows_Nd, k, generator), stability(cloud_Nd, k, generator)
     told: dict[str, Any] = {"stability": own[0], "stability_cloud": own[1]}
-    most = len(rows_Nd) // 2 // ROWS_PER_CLUSTER
-    best = beyond(*own)
+    most, best = len(rows_Nd) // 2 // ROWS_PER_CLUSTER, min(beyond(*own), PERFECT)
     for other in sorted({round(k * ratio) for ratio in RATIOS if 2 <= round(k * ratio) <= most} - {k}):
-        if (value := stability(rows_Nd, other, generator)) > best:  # only then what a cloud gives matters
-            if (found := beyond(value, by_cloud := stability(cloud_Nd, other, generator))) > best:
-                best = found
-                told |= {"other_k": other, "other_stability": value, "other_cloud": by_cloud}
+        value = stability(rows_Nd, other, generator)
+        if value < best:  # it cannot be more beyond its cloud: that need not be asked
+            continue
+        by_cloud = stability(cloud_Nd, other, generator)
+        if beyond(value, by_cloud) >= best:
+            best = beyond(value, by_cloud)
+            told |= {"other_k": other, "other_stability": value, "other_cloud": by_cloud}
     return told
 
 
 def by_colour(labels_N: Tensor, tiny_NCHW: Tensor, k: int, generator: torch.Generator) -> dict[str, float]:
-    tiny_Nt, colour_NC = tiny_NCHW.flatten(1), tiny_NCHW.mean((2, 3))
-    n = how_many(len(labels_N), k)
+    """What the thumbnails (N, C, 4, 4), 0 to 1, and their mean colours know of the partition; colour_spread: the largest deviation of the
+    mean colours in a channel; like_thumbnails: adjusted Rand index with k-means on the thumbnails; thumbnails_beyond: how far the
+    agreement or the stability of that, the smaller, is beyond a cloud's."""
+    colour_NC, tiny_Nt = tiny_NCHW.mean((2, 3)), tiny_NCHW.flatten(1)
+    tiny_Nt = seen(tiny_Nt, *axes(tiny_Nt, generator))  # a cloud is made along principal axes
+    cloud_Nt, n = cloud(tiny_Nt, generator), how_many(len(labels_N), k)
+    near_NK, tiny_N, cloud_N = close(tiny_Nt, n), partition(tiny_Nt, k, generator)[0], partition(cloud_Nt, k, generator)[0]
+    index = halves(len(labels_N), k, generator)
+    agrees = beyond(agreement(tiny_N, near_NK), agreement(cloud_N, close(cloud_Nt, n)))
+    stable = beyond(stability(tiny_Nt[index], k, generator), stability(cloud_Nt[index], k, generator)) if len(index) >= 2 * k else 0.0
     return {
-        "thumbnail": explained(labels_N, close(tiny_Nt, n), k),
+        "thumbnail": explained(labels_N, near_NK, k),
         "colour": explained(labels_N, close(colour_NC, n), k),
-        "like_thumbnails": rand_index(labels_N, partition(tiny_Nt, k, generator)[0]),
+        "colour_spread": float(colour_NC.std(0, unbiased=False).max()),
+        "like_thumbnails": rand_index(labels_N, tiny_N),
+        "thumbnails_beyond": min(agrees, stable),
     }
+
+
+def halves(n: int, k: int, generator: torch.Generator) -> Tensor:
+    """The rows whose halves are clustered: as many as `k` needs."""
+    return sample(n, generator, 2 * max(HALF, ROWS_PER_CLUSTER * k))
