@@ -27,8 +27,8 @@ RESTARTS = 3
 NOTHING, NEVER = 0.3, 0.2  # agreement and stability beyond a cloud's, below both of which nothing was found
 AGREES, STABLE = 0.65, 0.45  # both, from which clusters are solid
 UNSTABLE = 0.45  # below which another number of clusters may be the better one
-OTHER, GAIN = 0.45, 0.35  # its own stability beyond the cloud at least, and how much more that is
-EXPLAINS, OF_FEATURES, VISIBLE = 0.5, 0.75, 0.05  # colour, at least, alone and as a share of what features explain; its deviation
+OTHER, GAIN = 0.45, 0.35  # its agreement and stability beyond a cloud's at least, and how much more stable it is
+EXPLAINS, OF_FEATURES, VISIBLE = 0.5, 0.6, 0.05  # colour, at least, alone and as a share of what features explain; its deviation
 SAME = 0.75  # adjusted Rand index from which k-means on thumbnails finds the same
 AS_WELL, COMES_AGAIN = 0.85, 0.85  # the thumbnails' share of what features explain, and the stability from which that is no objection
 CLEARER = 0.4  # agreement and stability of thumbnails beyond a cloud's, from which they have what the features lack
@@ -93,19 +93,21 @@ def tiny(images: Images, index_S: Tensor) -> Tensor | None:
 
 def finding(found: dict[str, Any]) -> str:
     """Which of SENTENCES fits the evidence, the gravest first."""
-    agrees = beyond(found["agreement"], found["agreement_cloud"])
-    stable = beyond(found["stability"], found["stability_cloud"])
-    other = beyond(found["other_stability"], found["other_cloud"]) if "other_k" in found else 0.0
-    colour = found.get("colour", 0.0)
-    if agrees < NOTHING and stable < NEVER and other < OTHER:
+    agrees, stable, other_agrees, other_stable = (
+        beyond(found[name], found[f"{name}_cloud"]) if name in found else 0.0
+        for name in ("agreement", "stability", "other_agreement", "other_stability")
+    )
+    other = min(other_agrees, other_stable)
+    better = other >= OTHER and stable < UNSTABLE and other_stable >= stable + GAIN
+    if agrees < NOTHING and stable < NEVER and not better:
         return "pixels" if found.get("thumbnails_beyond", 0.0) >= CLEARER else "none"
-    if colour >= max(EXPLAINS, OF_FEATURES * found["features"]) and found["colour_spread"] >= VISIBLE:
+    if found.get("other_k", 0) > found["n_clusters"] and (better or other >= evidence.PERFECT):
+        return "few"
+    if found.get("colour", 0.0) >= max(EXPLAINS, OF_FEATURES * found["features"]) and found["colour_spread"] >= VISIBLE:
         return "colour"
     by_layout = found.get("thumbnail", 0.0) >= AS_WELL * found["features"]
     if found.get("like_thumbnails", 0.0) >= SAME or (by_layout and agrees >= AGREES and found["stability"] < COMES_AGAIN):
         return "layout"
-    if other >= OTHER and stable < UNSTABLE and other >= stable + GAIN:
-        return "few" if found["other_k"] > found["n_clusters"] else "many"
-    if found.get("other_k", 0) > found["n_clusters"] and other >= evidence.PERFECT:
-        return "few"
+    if better:
+        return "many"
     return "solid" if agrees >= AGREES and stable >= STABLE else "partly"

@@ -168,8 +168,8 @@ def evidence(
 
 
 def stabilities(rows_Nd: Tensor, cloud_Nd: Tensor, k: int, generator: torch.Generator) -> dict[str, Any]:
-    """Stability at `k`, and at the most stable other number of clusters (other_k, other_stability, other_cloud), from a fifth to five
-    times `k`, where one is more stable beyond its cloud or nearly perfect."""
+    """Stability at `k`, and at the most stable other number of clusters (other_k, other_stability, other_agreement and
+    what their clouds give), from a fifth to five times `k`, where one is more stable beyond its cloud or nearly perfect."""
     index = halves(len(rows_Nd), k, generator)
     rows_Nd, cloud_Nd = rows_Nd[index], cloud_Nd[index]
     if len(rows_Nd) < 2 * k:
@@ -184,7 +184,11 @@ def stabilities(rows_Nd: Tensor, cloud_Nd: Tensor, k: int, generator: torch.Gene
         by_cloud = stability(cloud_Nd, other, generator)
         if beyond(value, by_cloud) >= best:
             best = beyond(value, by_cloud)
-            told |= {"other_k": other, "other_stability": value, "other_cloud": by_cloud}
+            told |= {"other_k": other, "other_stability": value, "other_stability_cloud": by_cloud}
+    if "other_k" in told:
+        other = told["other_k"]
+        for name, some_Nd in (("other_agreement", rows_Nd), ("other_agreement_cloud", cloud_Nd)):
+            told[name] = agreement(partition(some_Nd, other, generator)[0], close(some_Nd, how_many(len(some_Nd), other)))
     return told
 
 
