@@ -64,7 +64,7 @@ def settle(fitted: Fitted, images: Images, method: str, k: int, run: Run) -> tup
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
-    found = {"returned": "kmeans" if ahead else method, "score": round(score, 4), "other_score": round(floor, 4)}
+    found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(images, index_S))
     found["finding"] = finding(found)
     return fitted, SENTENCES[found["finding"]].format(**found), found

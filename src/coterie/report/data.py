@@ -16,6 +16,7 @@ from coterie.report.choice import Chosen, Example, Picks, central, choose, examp
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
+from coterie.report.verdict import verdict
 from coterie.run.files import probabilities, read_json, read_json_lines, read_rows, read_table, read_tensors
 
 __all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
@@ -101,6 +102,7 @@ def read(run: Path) -> ReportData:
     problems = [(row.get("path") or "", row.get("reason") or "") for row in read_rows(run / "problems.csv")]
     history = read_json_lines(run / "history.jsonl")
     measured = run / "metrics.json"
+    _checked(run / "environment.json", lambda: verdict(environment))
     if not isinstance(config.get("source"), dict) or "method" not in config:
         raise InputError(f"{run / 'config.json'} is damaged: it lacks the source or the method")
 
