@@ -13,6 +13,7 @@ from coterie.fitting import verdict
 from coterie.fitting.verdict import finding, settle
 from coterie.images.collection import open_rows
 from coterie.learning import evidence
+from coterie.methods import scan
 from coterie.methods.fitted import Fitted
 from coterie.networks.heads import Centroids, UnitCentroids
 from coterie.run import Run
@@ -97,9 +98,10 @@ def fitted(z_ND: torch.Tensor, labels_N: torch.Tensor, k: int) -> Fitted:
     return Fitted(torch.nn.Identity(), Centroids(z_ND.shape[1], k), z_ND, p_NK)
 
 
-def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0):
+def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0, prior=""):
+    config = scan.Config(n_clusters=k, prior=prior)
     run = Run(tmp_path / "run", seed=seed, devices=Devices("cpu", "fp32", 1))
-    return *settle(fitted(z_ND, labels_N, k), open_rows(z_ND.numpy()), method, k, run), run
+    return *settle(fitted(z_ND, labels_N, k), open_rows(z_ND.numpy()), method, config, run), run
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -117,6 +119,15 @@ def test_the_floor_loses_to_a_good_one(tmp_path):
     found, _, told, run = settled(z_ND, kind_N, 6, tmp_path)
     assert isinstance(found.head, Centroids) and told["returned"] == "scan" and not run.warnings
     assert torch.equal(found.p_NK.argmax(1), kind_N) and "is kept" in run.history[-1]["text"]
+
+
+def test_sizes_that_were_asked_for_are_no_fault(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    labels_N = torch.tensor([0] * 200 + [1] * 20 + [2] * 20)
+    z_ND = torch.eye(3, D)[labels_N] + 0.05 * torch.randn(N, D, generator=rng) + 1
+    z_ND[:200, 3] += 4 * torch.rand(200, generator=rng) - 2  # long: k-means cuts it rather than tell the small ones apart
+    assert settled(z_ND, labels_N, 3, tmp_path / "even")[2]["returned"] == "kmeans"
+    assert settled(z_ND, labels_N, 3, tmp_path / "prior", prior="200,20,20")[2]["returned"] == "scan"
 
 
 def test_kmeans_is_its_own_floor(tmp_path):
@@ -142,7 +153,7 @@ def test_a_large_set_costs_little(monkeypatch):
     z_ND = torch.randn(7000, 16, generator=torch.Generator().manual_seed(0))
     run = SimpleNamespace(rng=lambda *keys: torch.Generator().manual_seed(0), devices=SimpleNamespace(device=torch.device("cpu")))
     run.once, run.broadcast, run.note, run.warn = (lambda name, make, *inputs: torch.arange(7000) % 3), (lambda x: x), print, print
-    settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", 3, run)
+    settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", scan.Config(n_clusters=3), run)
     assert max(looked) == evidence.SAMPLE
 
 

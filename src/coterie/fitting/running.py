@@ -49,12 +49,12 @@ def fit(
             store.write_json(folder, "config.json", plan.to_json())
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started)
         fitted = methods.method(plan.method).fit(images, plan.config, run)
-        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config.n_clusters, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
             run.warn(worry)
         for worry in source_worries(images):
             run.warn(worry)
+        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run)
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
         result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
         store.write_run(folder, images, result, run)

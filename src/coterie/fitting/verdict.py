@@ -4,6 +4,7 @@ what to think of it. No label is asked.
 Shapes: N images, S images of a sample, D feature, d principal axes, K clusters or neighbours, C colours.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import means, unit
 from coterie.images import Images
 from coterie.learning import evidence
+from coterie.learning.diagnose import agreement
 from coterie.learning.evidence import beyond
 from coterie.methods.fitted import Fitted
+from coterie.methods.pretext import PretextConfig
 from coterie.networks.heads import UnitCentroids
 from coterie.run import Run
 
@@ -45,8 +48,9 @@ SENTENCES = {
 }
 
 
-def settle(fitted: Fitted, images: Images, method: str, k: int, run: Run) -> tuple[Fitted, str, dict[str, Any]]:
+def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, run: Run) -> tuple[Fitted, str, dict[str, Any]]:
     """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that)."""
+    k = config.n_clusters
     index_S = evidence.sample(len(images), run.rng("verdict", "sample"))
     z_ND = fitted.features_ND
     base = evidence.axes(unit(z_ND[index_S.to(z_ND.device)]).float(), run.rng("verdict", "axes"))
@@ -54,7 +58,11 @@ def settle(fitted: Fitted, images: Images, method: str, k: int, run: Run) -> tup
     rows_Sd = evidence.seen(unit(z_ND[index_S.to(z_ND.device)]).float(), *base).cpu()
     near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
     labels_S, floor_S = (labels[index_S.to(labels.device)].cpu() for labels in (fitted.p_NK.argmax(1), labels_N))
-    scores = torch.tensor([evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)], dtype=torch.float64)
+    uneven = bool(getattr(config, "prior", ""))  # sizes that were asked for are no fault
+    scores = torch.tensor(
+        [agreement(labels, near_SK) if uneven else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
+        dtype=torch.float64,
+    )
     score, floor = run.broadcast(scores.to(run.devices.device, torch.float32)).tolist()  # that all ranks decide alike
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
     ahead = method != "kmeans" and floor > score + MARGIN
@@ -75,7 +83,7 @@ def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, run: Run) -> Fitted:
     head: UnitCentroids = run.new("floor", UnitCentroids, fitted.features_ND.shape[1], k)  # type: ignore[assignment]
     rows_ND = unit(fitted.features_ND)
     head.calibrate(means(rows_ND, labels_N, k), rows_ND, labels_N)
-    return Fitted.from_parts(fitted.encoder, head, fitted.features_ND)
+    return replace(Fitted.from_parts(fitted.encoder, head, fitted.features_ND), maps_RNhw=fitted.maps_RNhw)
 
 
 def _floor(z_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor, k: int, run: Run) -> Tensor:

@@ -27,7 +27,8 @@ def _reasons(found: dict[str, Any]) -> list[str]:
         f"From chance (0 %) to always (100 %), neighbours share a cluster {_share(found['agreement'])}; in a cloud without structure, "
         f"cut the same way, {_share(found['agreement_cloud'])}.",
         f"On the same scale, clusters found in one half of the pictures and in the other are {_share(found['stability'])} alike "
-        f"(in the cloud {_share(found['stability_cloud'])}); these clusters and those of k-means under other seeds {_share(found['seeds'])}.",
+        f"(in the cloud {_share(found['stability_cloud'])}); these clusters and those of k-means under other seeds "
+        f"{_share(found['seeds'])}.",
         f"About {count(found['other_k'], 'cluster')} would be {_share(found['other_stability'])} alike instead of "
         f"{_share(found['stability'])} for {k}."
         if "other_k" in found
