@@ -41,6 +41,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     run           folder to keep the run in (and to continue it from); None: a temporary one
 
     After fit: labels_ (N,) int64, probabilities_ (N, K) float32, n_clusters_, history_ (list of dicts), health_ (list of warnings),
+    verdict_ (a sentence),
     n_images_. Raises InputError (a ValueError) for what cannot work.
     """
 
@@ -144,7 +145,8 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_json_lines(folder / "history.jsonl")
-        self.health_ = read_json(folder / "environment.json")["health"]
+        environment = read_json(folder / "environment.json")
+        self.health_, self.verdict_ = environment["health"], environment.get("verdict", "")
         if read_json(folder / "config.json")["settings"]["encoder"] == PRECOMPUTED:
             self.n_features_in_ = self.features_.shape[1]
         return self
