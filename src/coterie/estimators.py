@@ -41,8 +41,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     run           folder to keep the run in (and to continue it from); None: a temporary one
 
     After fit: labels_ (N,) int64, probabilities_ (N, K) float32, n_clusters_, history_ (list of dicts), health_ (list of warnings),
-    verdict_ (a sentence),
-    n_images_. Raises InputError (a ValueError) for what cannot work.
+    verdict_ (a sentence), n_images_. Raises InputError (a ValueError) for what cannot work.
     """
 
     method = ""
