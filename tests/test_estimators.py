@@ -95,7 +95,7 @@ def test_fitted_attributes(fitted):
     assert fitted.probabilities_.shape == (80, 4) and fitted.probabilities_.dtype == np.float32
     np.testing.assert_allclose(fitted.probabilities_.sum(1), 1, atol=1e-5)
     assert np.array_equal(fitted.probabilities_.argmax(1), fitted.labels_)
-    assert fitted.n_clusters_ == 4 and fitted.n_images_ == 80 and isinstance(fitted.health_, list)
+    assert fitted.n_clusters_ == 4 and fitted.n_images_ == 80 and isinstance(fitted.health_, list) and fitted.verdict_.endswith(".")
     assert all({"stage"} <= set(row) for row in fitted.history_)
     assert fitted.features_.shape[0] == 80
     np.testing.assert_allclose(np.linalg.norm(fitted.features_.astype(float), axis=1), 1, atol=1e-2)

@@ -45,7 +45,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
     unreadable; probabilities_ (N, K) float32 and features_ (N, D), NaN there; paths_ (list of N); ids_ (N,) int64, the row in the run's
     tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_ (list of
-    dicts), health_ (list of warnings). N is len(X) where X has a length; of a folder it counts the pictures in it.
+    dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts the pictures in it.
     Raises InputError (a ValueError) for what cannot work.
     """
 
@@ -168,7 +168,8 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_history(folder)
-        self.health_ = read_json(folder / "environment.json", health=list)["health"]
+        environment = read_json(folder / "environment.json", health=list)
+        self.health_, self.verdict_ = environment["health"], environment.get("verdict", "")
         if fitting.config_of(folder)["settings"]["encoder"] == PRECOMPUTED:
             self.n_features_in_ = self.features_.shape[1]
         return self

@@ -15,6 +15,9 @@ from coterie.report.choice import attended, central
 from coterie.report.data import choose
 from coterie.report.thumbnails import pack, pack_maps
 
+EVIDENCE = {"returned": "scan", "replaced": False, "score": 0.91, "other_score": 0.88, "agreement": 0.9, "agreement_cloud": 0.35}
+EVIDENCE |= {"seeds": 0.87, "between": 0.04, "features": 0.95, "stability": 0.8, "stability_cloud": 0.15}
+EVIDENCE |= {"thumbnail": 0.26, "colour": 0.12, "colour_spread": 0.1, "like_thumbnails": 0.1, "thumbnails_beyond": 0.2}
 SHAPES = ("disc", "bar", "cross", "ring", "checker")
 
 
@@ -113,6 +116,7 @@ def fake_run(
     stages: Sequence[dict[str, Any]] | None = None,
     places: tuple[int, int] | None = None,
     reliable_N: np.ndarray | None = None,
+    finding: str = "solid",
 ) -> Path:
     """Write a run folder; pictures[i] is the thumbnail of image i; places: height and width of attention maps. Returns `run`."""
     run.mkdir(parents=True, exist_ok=True)
@@ -129,6 +133,8 @@ def fake_run(
         "seconds": 41.2,
         "stages": {"pretext": 30.1, "clustering": 9.4},
         "health": list(health),
+        "verdict": f"Verdict: {finding}.",
+        "evidence": EVIDENCE | {"finding": finding, "n_clusters": k, "n_images": len(paths)},
         "notes": [],
     }
     picked = choose(p_NK, labels_N, features_ND)

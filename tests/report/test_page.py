@@ -1,6 +1,8 @@
 import dataclasses
 import html
+import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -65,7 +67,43 @@ def test_nothing_comes_from_outside(run, request):
 def test_the_summary_in_plain_words(plain_run):
     text = html.unescape(page(read(plain_run))).replace("\u202f", " ")
     assert re.search(r"60 pictures sorted into 4 kinds in 41 s; \d+ % of them confidently\.", text)
-    assert "Looks healthy" in text and "Against the true labels" not in text
+    assert "Looks healthy" not in text and "Against the true labels" not in text
+
+
+@pytest.mark.parametrize("finding, tone", [("solid", "ok"), ("partly", "fair"), ("none", "warn"), ("colour", "warn")])
+def test_the_verdict_and_what_it_rests_on(plain_run, finding, tone):
+    data = read(plain_run)
+    found = data.environment["evidence"] | {"finding": finding, "other_k": 2, "other_stability": 0.97}
+    environment = data.environment | {"verdict": "It is <so>.", "evidence": found}
+    source = page(dataclasses.replace(data, environment=environment))
+    assert f'class="health {tone}" role="status"><h2>It is &lt;so&gt;.</h2>' in source
+    text = html.unescape(source).replace("\u202f", " ")
+    assert "neighbours share a cluster 90 %; in a cloud" in text and "are 80 % alike" in text and "4 % of the pictures lie between" in text
+    assert "the mean colour of a picture tells 12 %" in text and "2 clusters would be 97 % alike instead of 80 %" in text
+
+
+def test_damaged_evidence_is_named(tmp_path, plain_run):
+    run = tmp_path / "run"
+    shutil.copytree(plain_run, run)
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(environment | {"evidence": {"finding": "solid"}}))
+    with pytest.raises(InputError, match="environment.json is damaged"):
+        read(run)
+
+
+def test_a_replaced_result_is_told(plain_run):
+    data = read(plain_run)
+    environment = data.environment | {"evidence": data.environment["evidence"] | {"replaced": True}}
+    assert "which k-means on its features replaces" in page(dataclasses.replace(data, environment=environment))
+
+
+def test_features_have_no_colours_and_older_runs_no_verdict(plain_run):
+    data = read(plain_run)
+    found = {key: value for key, value in data.environment["evidence"].items() if "colour" not in key and "thumbnail" not in key}
+    text = page(dataclasses.replace(data, environment=data.environment | {"evidence": found}))
+    assert "mean colour" not in text and "neighbours share a cluster" in text
+    older = {key: value for key, value in data.environment.items() if key not in ("verdict", "evidence")}
+    assert "What that rests on" not in page(dataclasses.replace(data, environment=older))
 
 
 def test_every_picture_has_its_name_and_confidence(plain_run):

@@ -88,6 +88,7 @@ def fit(
     if devices.rank == 0:
         problems = f", {done['n_problems']} files set aside (problems.csv)" if done["n_problems"] else ""
         text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"
+        text += f"verdict: {done['verdict']}\n" if done["verdict"] else ""
         answer(done, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in done["health"]))
 
 

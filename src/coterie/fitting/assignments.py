@@ -43,6 +43,8 @@ class Assignments:
     model: Model
     health: list[str] = field(default_factory=list)
     maps_RNhw: Tensor | None = None  # attention maps of all images after each round of the training
+    verdict: str = ""  # a sentence, and the numbers it rests on
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def labels_N(self) -> Tensor:
@@ -112,7 +114,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     _write_problems(folder, images)
     write_table(items.items_table(images), folder / items.FILE)
-    write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health})
+    told = {"verdict": result.verdict, "evidence": result.evidence}
+    write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health} | told)
     write_table(table(images.paths, p), folder / TABLE)
 
 

@@ -14,6 +14,7 @@ from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.planning import Plan, check_same, config_of
+from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
@@ -66,8 +67,9 @@ def fit(
             run.warn(worry)
         for worry in source_worries(images):
             run.warn(worry)
+        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run)
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
@@ -113,6 +115,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "seconds": environment["seconds"],
         "device": environment["device"],
         "health": environment["health"],
+        "verdict": environment.get("verdict", ""),  # runs of 0.1 before it have none
     }
 
 
@@ -142,7 +145,7 @@ def show(folder: Path) -> dict[str, Any]:
         return known | {
             "state": "finished",
             "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
-            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health")},
+            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health", "verdict")},
         }
     rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"

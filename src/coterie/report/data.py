@@ -15,6 +15,7 @@ from coterie.report.choice import Chosen, Example, Picks, central, choose, examp
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
+from coterie.report.verdict import verdict
 from coterie.run.files import (
     damaged,
     expected,
@@ -113,6 +114,7 @@ def read(run: Path) -> ReportData:
     problems = [(path, reason) for path, reason in told if not reason.startswith("read, but")]
     history = read_history(run)
     measured = run / "metrics.json"
+    _checked(run / "environment.json", lambda: verdict(environment))
     assigned, p_NK = _assigned(run)
     features_ND = read_features(run, len(p_NK))
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")

@@ -14,6 +14,7 @@ from coterie.report.colours import colours
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.thumbnails import Picture, overlay
+from coterie.report.verdict import verdict
 from coterie.report.wording import Veil
 from coterie.run.files import write_atomically
 
@@ -21,6 +22,7 @@ METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp"
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
 MOST_PROBLEMS = 50
+TOLD = ("health", "notes", "verdict", "evidence")  # of environment.json, elsewhere on the page than in its table
 SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
 GROUPS = (
     ("prototypes", "Most typical", "the most confident, nearest to the middle"),
@@ -86,6 +88,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         names=data.quality.names if data.quality else {},
         shares=data.quality.shares if data.quality else {},
         colour=lambda cluster: palette[cluster] if cluster >= 0 else "#8a8a8a",
+        verdict=verdict(data.environment),
         warnings=data.environment.get("health") or [],
         groups=lambda cluster: _groups(data, cluster, veil),
         compact=len(data.clusters) > MOST_COVERS,
@@ -105,7 +108,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         problems=data.problems[:MOST_PROBLEMS],
         skipped=_skipped(source.get("skipped") or {}),
         settings=_flat({key: value for key, value in data.config.items() if key != "source"}, veil),
-        machine=_flat({key: value for key, value in data.environment.items() if key not in ("health", "notes")}, veil),
+        machine=_flat({key: value for key, value in data.environment.items() if key not in TOLD}, veil),
     )
 
 

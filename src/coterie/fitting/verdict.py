@@ -1,0 +1,121 @@
+"""The end of every fit: what it found is put beside k-means on the same features, the better one is returned, and a sentence says
+what to think of it. No label is asked.
+
+Shapes: N images, S images of a sample, D feature, d principal axes, K clusters or neighbours, C colours.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coterie.clustering.kmeans import kmeans
+from coterie.clustering.rows import means, unit
+from coterie.images import Images
+from coterie.learning import evidence
+from coterie.learning.diagnose import agreement
+from coterie.learning.evidence import beyond
+from coterie.methods.fitted import Fitted
+from coterie.methods.pretext import PretextConfig
+from coterie.networks.heads import UnitCentroids
+from coterie.run import Run
+
+TINY = 4  # px, the side of the thumbnails that colours alone must not explain
+MARGIN = 0.03  # of the score that k-means must be ahead by: both scores waver (benchmarks/evidence.py)
+RESTARTS = 3
+
+# What the sentence goes by, chosen on classes 0 to 49 of Caltech-101 and the first 5,000 of CIFAR-10 and Imagenette (docs/verdict.md)
+NOTHING, NEVER = 0.3, 0.2  # agreement and stability beyond a cloud's, below both of which nothing was found
+AGREES, STABLE = 0.65, 0.45  # both, from which clusters are solid
+UNSTABLE = 0.45  # below which another number of clusters may be the better one
+OTHER, GAIN = 0.45, 0.35  # its agreement and stability beyond a cloud's at least, and how much more stable it is
+EXPLAINS, OF_FEATURES, VISIBLE = 0.5, 0.6, 0.05  # colour, at least, alone and as a share of what features explain; its deviation
+SAME = 0.75  # adjusted Rand index from which k-means on thumbnails finds the same
+AS_WELL, COMES_AGAIN = 0.85, 0.85  # the thumbnails' share of what features explain, and the stability from which that is no objection
+CLEARER = 0.4  # agreement and stability of thumbnails beyond a cloud's, from which they have what the features lack
+
+SENTENCES = {
+    "colour": "These clusters follow brightness and colour, little else: the mean colour of a picture alone nearly tells its cluster.",
+    "none": "No structure found: neighbours agree, and clusters come again, hardly more than in a cloud that has none.",
+    "pixels": "The features found no structure, but tiny thumbnails have some: try --method kmeans --encoder pixels, or another encoder.",
+    "layout": "These clusters follow the coarse layout of light and colour: a thumbnail of 4 x 4 tells them nearly as well.",
+    "many": "Probably too many clusters: about {other_k} would be clearly more stable with these features.",
+    "few": "Probably too few clusters: about {other_k} would be clearly more stable with these features.",
+    "solid": "Solid: neighbours agree, and the same clusters come again from half of the pictures.",
+    "partly": "Some structure, but the borders between the clusters are partly arbitrary: look before you use them.",
+}
+
+
+def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, run: Run) -> tuple[Fitted, str, dict[str, Any]]:
+    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that)."""
+    k = config.n_clusters
+    index_S = evidence.sample(len(images), run.rng("verdict", "sample"))
+    z_ND = fitted.features_ND
+    base = evidence.axes(unit(z_ND[index_S.to(z_ND.device)]).float(), run.rng("verdict", "axes"))
+    labels_N = run.once("floor", _floor, z_ND, *base, k, run)
+    rows_Sd = evidence.seen(unit(z_ND[index_S.to(z_ND.device)]).float(), *base).cpu()
+    near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
+    labels_S, floor_S = (labels[index_S.to(labels.device)].cpu() for labels in (fitted.p_NK.argmax(1), labels_N))
+    uneven = bool(getattr(config, "prior", ""))  # sizes that were asked for are no fault
+    scores = torch.tensor(
+        [agreement(labels, near_SK) if uneven else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
+        dtype=torch.float64,
+    )
+    score, floor = run.broadcast(scores.to(run.devices.device, torch.float32)).tolist()  # that all ranks decide alike
+    told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
+    ahead = method != "kmeans" and floor > score + MARGIN
+    if ahead:
+        fitted, labels_S, score, floor = _kmeans(fitted, labels_N.to(z_ND.device), k, run), floor_S, floor, score
+        run.note(f"k-means on the features is returned instead of what {method} found: {told}")
+        run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
+    elif method != "kmeans":
+        run.note(f"what {method} found is kept: {told}")
+    found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
+    found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(images, index_S))
+    found["finding"] = finding(found)
+    return fitted, SENTENCES[found["finding"]].format(**found), found
+
+
+def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, run: Run) -> Fitted:
+    """The encoder of `fitted` with the means of these clusters as its head."""
+    head: UnitCentroids = run.new("floor", UnitCentroids, fitted.features_ND.shape[1], k)  # type: ignore[assignment]
+    rows_ND = unit(fitted.features_ND)
+    head.calibrate(means(rows_ND, labels_N, k), rows_ND, labels_N)
+    return replace(Fitted.from_parts(fitted.encoder, head, fitted.features_ND), maps_RNhw=fitted.maps_RNhw)
+
+
+def _floor(z_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor, k: int, run: Run) -> Tensor:
+    """Labels (N,) of k-means on unit features, on their principal axes: as good there, and twenty times as fast."""
+    rows_Nd = evidence.seen(unit(z_ND).float(), mean_D, axes_Dd)
+    return kmeans(rows_Nd, k, run.rng("floor"), 50, init="k-means++", run=run, restarts=RESTARTS).labels_N
+
+
+def tiny(images: Images, index_S: Tensor) -> Tensor | None:
+    """Thumbnails (S, C, 4, 4) float32 of these images; None where there are no pictures."""
+    if images.kind == "features":
+        return None
+    return torch.cat([F.adaptive_avg_pool2d(batch.pixels_B3HW, TINY).cpu() for batch in images.batches(1024, ids=index_S)])
+
+
+def finding(found: dict[str, Any]) -> str:
+    """Which of SENTENCES fits the evidence, the gravest first."""
+    agrees, stable, other_agrees, other_stable = (
+        beyond(found[name], found[f"{name}_cloud"]) if name in found else 0.0
+        for name in ("agreement", "stability", "other_agreement", "other_stability")
+    )
+    other = min(other_agrees, other_stable)
+    better = other >= OTHER and stable < UNSTABLE and other_stable >= stable + GAIN
+    if agrees < NOTHING and stable < NEVER and not better:
+        return "pixels" if found.get("thumbnails_beyond", 0.0) >= CLEARER else "none"
+    if found.get("other_k", 0) > found["n_clusters"] and (better or other >= evidence.PERFECT):
+        return "few"
+    if found.get("colour", 0.0) >= max(EXPLAINS, OF_FEATURES * found["features"]) and found["colour_spread"] >= VISIBLE:
+        return "colour"
+    by_layout = found.get("thumbnail", 0.0) >= AS_WELL * found["features"]
+    if found.get("like_thumbnails", 0.0) >= SAME or (by_layout and agrees >= AGREES and found["stability"] < COMES_AGAIN):
+        return "layout"
+    if better:
+        return "many"
+    return "solid" if agrees >= AGREES and stable >= STABLE else "partly"

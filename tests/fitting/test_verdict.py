@@ -1,0 +1,169 @@
+"""The verdict on planted cases, and whose clusters are returned."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from coterie import fitting
+from coterie.evaluate import metrics
+from coterie.fitting import verdict
+from coterie.fitting.verdict import finding, settle
+from coterie.images.collection import open_rows
+from coterie.learning import evidence
+from coterie.methods import scan
+from coterie.methods.fitted import Fitted
+from coterie.networks.heads import Centroids, UnitCentroids
+from coterie.run import Run
+from coterie.run.devices import Devices
+from coterie.run.files import read_json, read_json_lines
+
+D, N = 48, 240
+
+
+def kinds(n_kinds: int, seed: int, spread: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (N, D) of so many kinds, as far apart as those of a good encoder, and the kinds."""
+    rng = torch.Generator().manual_seed(seed)
+    kind_N = torch.arange(N) % n_kinds
+    return torch.randn(n_kinds, D, generator=rng)[kind_N] + spread * torch.randn(N, D, generator=rng) + 2, kind_N
+
+
+def judged(z_ND: torch.Tensor, k: int, seed: int, tiny_NCHW: torch.Tensor | None = None, labels_N: torch.Tensor | None = None) -> str:
+    """The finding on k-means of these features, as `settle` comes to it."""
+    rng = torch.Generator().manual_seed(seed)
+    rows_ND = F.normalize(z_ND)
+    rows_Nd = evidence.seen(rows_ND, *evidence.axes(rows_ND, rng))
+    labels_N = evidence.partition(rows_Nd, k, rng)[0] if labels_N is None else labels_N
+    near_NK = evidence.close(rows_Nd, evidence.how_many(len(rows_Nd), k))
+    if tiny_NCHW is None:
+        tiny_NCHW = 0.5 + 0.1 * torch.randn(len(rows_Nd), 3, 4, 4, generator=rng)
+    return finding(evidence.evidence(rows_Nd, near_NK, labels_N, k, rng, tiny_NCHW))
+
+
+@pytest.mark.parametrize("seed", range(5))
+class TestPlanted:
+    def test_noise(self, seed):
+        assert judged(torch.randn(N, D, generator=torch.Generator().manual_seed(seed)), 10, seed) == "none"
+
+    def test_noise_along_few_directions(self, seed):
+        rng = torch.Generator().manual_seed(seed)
+        few = torch.randn(N, 5, generator=rng) @ torch.randn(5, D, generator=rng)
+        assert judged(5 + few + 0.1 * torch.randn(N, D, generator=rng), 10, seed) == "none"
+
+    def test_colours_alone(self, seed):
+        z_ND, kind_N = kinds(10, seed)
+        rng = torch.Generator().manual_seed(seed)
+        colours = torch.rand(10, 3, generator=rng)[kind_N][:, :, None, None] + 0.02 * torch.randn(N, 3, 4, 4, generator=rng)
+        assert judged(z_ND, 10, seed, colours) == "colour"
+
+    def test_every_picture_of_another_brightness(self, seed):
+        rng = torch.Generator().manual_seed(seed)
+        colour_N3 = torch.rand(N, 3, generator=rng)
+        z_ND = colour_N3 @ torch.randn(3, D, generator=rng) + 0.05 * torch.randn(N, D, generator=rng) + 3
+        tiny = colour_N3[:, :, None, None] + 0.02 * torch.randn(N, 3, 4, 4, generator=rng)
+        assert judged(z_ND, 10, seed, tiny) in ("colour", "none")
+
+    def test_layout_alone(self, seed):
+        z_ND, kind_N = kinds(10, seed)
+        rng = torch.Generator().manual_seed(seed)
+        layout = torch.rand(10, 1, 4, 4, generator=rng)
+        layout = layout - layout.mean((2, 3), keepdim=True) + 0.5
+        assert judged(z_ND, 10, seed, layout[kind_N] + 0.02 * torch.randn(N, 3, 4, 4, generator=rng)) == "layout"
+
+    def test_two_kinds_asked_for_ten(self, seed):
+        assert judged(kinds(2, seed)[0], 10, seed) == "many"
+
+    def test_ten_kinds_asked_for_two(self, seed):
+        assert judged(kinds(10, seed)[0], 2, seed) == "few"
+
+    def test_a_good_one(self, seed):
+        assert judged(kinds(10, seed)[0], 10, seed) == "solid"
+
+    def test_good_features_badly_cut(self, seed):
+        z_ND, kind_N = kinds(10, seed)
+        kind_N[::3] = kind_N[::3].flip(0)
+        assert judged(z_ND, 10, seed, labels_N=kind_N) == "partly"
+
+    def test_noise_whose_thumbnails_have_kinds(self, seed):
+        rng = torch.Generator().manual_seed(seed)
+        tiny = torch.rand(10, 3, 4, 4, generator=rng)[torch.arange(N) % 10] + 0.02 * torch.randn(N, 3, 4, 4, generator=rng)
+        assert judged(torch.randn(N, D, generator=rng), 10, seed, tiny) == "pixels"
+
+
+def fitted(z_ND: torch.Tensor, labels_N: torch.Tensor, k: int) -> Fitted:
+    """What a method would return that found these clusters."""
+    p_NK = F.one_hot(labels_N, k).float()
+    return Fitted(torch.nn.Identity(), Centroids(z_ND.shape[1], k), z_ND, p_NK)
+
+
+def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0, prior=""):
+    config = scan.Config(n_clusters=k, prior=prior)
+    run = Run(tmp_path / "run", seed=seed, devices=Devices("cpu", "fp32", 1))
+    return *settle(fitted(z_ND, labels_N, k), open_rows(z_ND.numpy()), method, config, run), run
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_floor_wins_over_a_collapse(tmp_path, seed):
+    z_ND, kind_N = kinds(6, seed)
+    found, sentence, told, run = settled(z_ND, torch.clamp(kind_N, max=1), 6, tmp_path, seed=seed)
+    assert isinstance(found.head, UnitCentroids) and told["returned"] == "kmeans" and told["score"] > told["other_score"]
+    assert metrics.accuracy(kind_N.numpy(), found.p_NK.argmax(1).numpy()) > 0.8 and sentence
+    assert torch.equal(found.head(z_ND)[0].softmax(1), found.p_NK), "what predict will say"
+    assert "k-means on its features" in run.warnings[0] and "instead of what scan found" in run.history[-1]["text"]
+
+
+def test_the_floor_loses_to_a_good_one(tmp_path):
+    z_ND, kind_N = kinds(6, 0)
+    found, _, told, run = settled(z_ND, kind_N, 6, tmp_path)
+    assert isinstance(found.head, Centroids) and told["returned"] == "scan" and not run.warnings
+    assert torch.equal(found.p_NK.argmax(1), kind_N) and "is kept" in run.history[-1]["text"]
+
+
+def test_sizes_that_were_asked_for_are_no_fault(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    labels_N = torch.tensor([0] * 200 + [1] * 20 + [2] * 20)
+    z_ND = torch.eye(3, D)[labels_N] + 0.05 * torch.randn(N, D, generator=rng) + 1
+    z_ND[:200, 3] += 4 * torch.rand(200, generator=rng) - 2  # long: k-means cuts it rather than tell the small ones apart
+    assert settled(z_ND, labels_N, 3, tmp_path / "even")[2]["returned"] == "kmeans"
+    assert settled(z_ND, labels_N, 3, tmp_path / "prior", prior="200,20,20")[2]["returned"] == "scan"
+
+
+def test_kmeans_is_its_own_floor(tmp_path):
+    z_ND, kind_N = kinds(6, 0)
+    _, _, told, run = settled(z_ND, torch.clamp(kind_N, max=1), 6, tmp_path, "kmeans")
+    assert told["returned"] == "kmeans" and not run.warnings
+
+
+def test_same_numbers_every_time(tmp_path):
+    z_ND, kind_N = kinds(6, 0)
+    assert settled(z_ND, kind_N, 6, tmp_path / "a")[2] == settled(z_ND, kind_N, 6, tmp_path / "b")[2]
+
+
+def test_every_finding_has_its_sentence():
+    for name, sentence in verdict.SENTENCES.items():
+        assert sentence.format(other_k=4).endswith(".") and "{" not in sentence.format(other_k=4), name
+
+
+def test_a_large_set_costs_little(monkeypatch):
+    """Rows of a sample go in, whatever there is: what is looked at is bounded."""
+    looked = []
+    monkeypatch.setattr(evidence, "close", lambda rows_Nd, k, close=evidence.close: looked.append(len(rows_Nd)) or close(rows_Nd, k))
+    z_ND = torch.randn(7000, 16, generator=torch.Generator().manual_seed(0))
+    run = SimpleNamespace(rng=lambda *keys: torch.Generator().manual_seed(0), devices=SimpleNamespace(device=torch.device("cpu")))
+    run.once, run.broadcast, run.note, run.warn = (lambda name, make, *inputs: torch.arange(7000) % 3), (lambda x: x), print, print
+    settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", scan.Config(n_clusters=3), run)
+    assert max(looked) == evidence.SAMPLE
+
+
+def test_a_whole_fit_says_it(drawn, tmp_path):
+    images, plan = fitting.plan(drawn(), "kmeans", clusters=4, preset="quick", settings={"image_size": 16})
+    done = fitting.fit(images, plan, tmp_path / "run", devices=Devices("cpu", "fp32", 1))
+    environment = read_json(tmp_path / "run" / "environment.json")
+    assert done["verdict"] == environment["verdict"] == fitting.show(tmp_path / "run")["verdict"] != ""
+    assert environment["evidence"]["finding"] in verdict.SENTENCES and 0 <= environment["evidence"]["colour"] <= 1
+    assert not [row for row in read_json_lines(tmp_path / "run" / "history.jsonl") if "is kept" in str(row.get("text"))]
+    noise = np.random.default_rng(0).integers(0, 256, (120, 16, 16, 3), dtype=np.uint8)
+    images, plan = fitting.plan(noise, "kmeans", clusters=6, preset="quick", settings={"image_size": 16})
+    assert fitting.fit(images, plan, tmp_path / "noise", devices=Devices("cpu", "fp32", 1))["verdict"].startswith("No structure found")
