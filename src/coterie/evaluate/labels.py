@@ -27,8 +27,8 @@ def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labe
     """The labels of the images at `paths` of a source (as config.json describes it).
 
     how: "builtin" (named sets), "superclasses" (of the builtin ones: CIFAR-100's 20), "folders" (the folder an image lies in), a csv file
-    with columns path,label (or cluster, as `export` writes it) and perhaps superclass, or None: builtin for a named set, folders where there
-    are several. Superclasses come from the csv file, or from CIFAR-100's class names.
+    with columns path,label (or cluster, as `export` writes it) and perhaps superclass, or None: builtin for a named set, folders where
+    there are several. Superclasses come from the csv file, or from CIFAR-100's class names.
     Raises InputError when there are no labels to be had that way.
     """
     if how is None:
