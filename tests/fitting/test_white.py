@@ -35,7 +35,7 @@ def cache(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory, cache):
     source, run = deep(tmp_path_factory.mktemp("white") / "p", [4095, 1000] * 6), tmp_path_factory.mktemp("white") / "run"
-    return source, run, KMeans(2, settings={"image_size": 16}, run=str(run)).fit(source)
+    return source, run, KMeans(2, settings={"image_size": 16, "encoder": "pixels"}, run=str(run)).fit(source)
 
 
 def test_the_note_and_the_levels_stay_with_the_run(fitted):
@@ -58,14 +58,14 @@ def test_new_pictures_have_the_white_of_the_fitted_ones(fitted, tmp_path):
 
 def test_white_is_a_setting(fitted, tmp_path):
     source, _, _ = fitted
-    images, planned = plan(source, "kmeans", clusters=2, settings={"white": "8190", "image_size": 16})
+    images, planned = plan(source, "kmeans", clusters=2, settings={"white": "8190", "image_size": 16, "encoder": "pixels"})
     assert planned.config.white == 8190.0 and images.levels == {"integer16": (0.0, 8190.0)} and int(images.pixels.max()) == 128
 
 
 def test_pictures_opened_with_another_white_are_another_fit(fitted):
     source, run, _ = fitted
     with pytest.raises(InputError, match="black and white of its pictures.*4095.*8190"):
-        KMeans(2, settings={"image_size": 16}, run=str(run)).fit(open_images(source, 16, white=8190.0))
+        KMeans(2, settings={"image_size": 16, "encoder": "pixels"}, run=str(run)).fit(open_images(source, 16, white=8190.0))
 
 
 def test_the_terminal_says_it_and_so_does_predict(fitted, tmp_path):
@@ -82,7 +82,7 @@ def test_problems_csv_says_what_was_wrong_and_what_was_skipped(tmp_path):
     (source / "a.dcm").write_bytes(bytes(128) + b"DICM")
     for name in ("a.mp4", "b.nef", "c.nef"):
         (source / name).write_bytes(b"x")
-    KMeans(2, settings={"image_size": 16}, run=str(tmp_path / "run")).fit(source)
+    KMeans(2, settings={"image_size": 16, "encoder": "pixels"}, run=str(tmp_path / "run")).fit(source)
     with open(tmp_path / "run" / "problems.csv", newline="") as file:
         _, problem, *skipped = csv.reader(file)
     assert problem[0] == "a.dcm" and "DICOM" in problem[1] and "export it" in problem[1]

@@ -75,11 +75,12 @@ def fit(
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:
-            answer(planned.to_json(), json_, "\n".join(shown.before(images, planned, devices, folder_of_cache)))
+            told = [] if json_ else shown.before(images, planned, devices, folder_of_cache)
+            answer(planned.to_json(), json_, "\n".join(told))
             return
         if fitting.is_finished(output):
             progress.message(f"{output} is finished already; another --seed or folder makes another")
-        elif devices.world == 1 and not (output / "work").exists():
+        elif not json_ and devices.world == 1 and not (output / "work").exists():
             for line in shown.before(images, planned, devices, folder_of_cache, budget):
                 progress.message(line)
         done = fitting.fit(

@@ -46,8 +46,8 @@ def axes(rows_ND: Tensor, generator: torch.Generator, most: int = AXES) -> tuple
         found = torch.randn(width, min(width, d + 16), generator=generator).to(rows_ND)
         for _ in range(4):
             found = torch.linalg.qr(centred_ND.T @ (centred_ND @ found)).Q
-        shadow = centred_ND @ found
-        return mean_D, found @ torch.linalg.eigh(shadow.T @ shadow).eigenvectors.flip(1)[:, :d]
+        shadow = (centred_ND @ found).double()  # few pictures span few axes: the rest is rounding, which float32 does not take apart
+        return mean_D, found @ torch.linalg.eigh(shadow.T @ shadow).eigenvectors.flip(1)[:, :d].to(found)
 
 
 def seen(rows_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor) -> Tensor:
