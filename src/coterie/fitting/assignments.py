@@ -112,6 +112,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
         if result.maps_RNhw is not None:
             pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
+    (folder / "history.jsonl").touch()  # of a method without a stage it has no line
     _write_problems(folder, images)
     write_table(items.items_table(images), folder / items.FILE)
     told = {"verdict": result.verdict, "evidence": result.evidence}

@@ -51,7 +51,7 @@ class Config(FinalConfig):
     )
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1
     prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: all alike
-    cluster_epochs: Count = 20
+    cluster_epochs: Whole = 20
     cluster_steps: Count = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: Count = 1000
     cluster_rate: Positive = 5e-3  # peak, Adam, cosine; the encoder is frozen

@@ -51,7 +51,7 @@ class Config(FinalConfig):
     """Settings of SPICE. Numbers without a source were found on digits and Fashion-MNIST (benchmarks/results)."""
 
     n_heads: Count = 10  # SPICE sec. IV-B
-    head_epochs: Count = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
+    head_epochs: Whole = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
     head_steps: Count = 4  # least batches an epoch; small sets are gone through several times
     head_batch: Whole = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
     head_views: Count = 4  # draws of weak and strong views, which epochs take in turn; the frozen encoder sees each once
