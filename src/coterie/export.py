@@ -101,9 +101,9 @@ def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, l
         raise InputError(f"pictures inside {root.name or source.get('name')} are no files to link to; use --link copy")
     aside: list[tuple[str, str]] = []
 
-    def same(original: Original, digest: str) -> bool:
+    def same(original: "Original", digest: str) -> bool:
         try:
-            if not digest or original.digest() == digest:
+            if original.digest() == digest or not digest:
                 return True
             aside.append((original.path, "holds other content than at the fit; sort it with coterie predict"))
         except Unreadable as error:
@@ -147,7 +147,7 @@ def _refuse_harm(run: Path, source: Path | None, dest: Path, folders: set[Path])
         raise InputError(f"{dest} is the run itself; choose another folder, such as {run / 'sorted'}")
 
 
-def _targets(originals: Sequence[Original], folders: Sequence[Path]) -> list[tuple[Original, Path]]:
+def _targets(originals: "Sequence[Original]", folders: Sequence[Path]) -> "list[tuple[Original, Path]]":
     """Where each original goes: its own name; where two share it, their whole paths; where even that will not do, its number."""
     safe = [[part for part in original.parts if part not in ("", ".", "..", "/")] or ["picture"] for original in originals]
     names = [parts[-1] for parts in safe]
@@ -166,7 +166,7 @@ def _shared(folders: Sequence[Path], names: Sequence[str]) -> set[int]:
     return {i for i, key in enumerate(keys) if times[key] > 1}
 
 
-def _is_there(original: Original, target: Path) -> bool:
+def _is_there(original: "Original", target: Path) -> bool:
     """Whether the target holds this picture already. InputError when it holds something else."""
     if not os.path.lexists(target):
         return False
@@ -179,7 +179,7 @@ def _same_file(one: Path, other: Path) -> bool:
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
-def _place(original: Original, target: Path, link: str) -> None:
+def _place(original: "Original", target: Path, link: str) -> None:
     def write(new: Path) -> None:
         if original.file is None:
             new.write_bytes(original.read())
