@@ -19,6 +19,7 @@ from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
 from coterie.images import Images, Problem, default_cache, open_images
+from coterie.images.arrays import as_numpy
 from coterie.images.collection import open_rows
 from coterie.images.items import read_items
 from coterie.networks.encoder import PRECOMPUTED
@@ -141,7 +142,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
 
     def _rows(self, X: Any, fitting: bool = False) -> np.ndarray:
         """Features (N, D) float32, checked as scikit-learn does; at least 2 to fit on, later of the width that was fitted."""
-        X = X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+        X = as_numpy(X, "features") if isinstance(X, Tensor) else X
         try:
             return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
         except ValueError as error:

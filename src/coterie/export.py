@@ -102,7 +102,7 @@ def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, l
 
     def same(original: "Original", digest: str) -> bool:
         try:
-            if not digest or original.digest() == digest:
+            if original.digest() == digest or not digest:
                 return True
             aside.append((original.path, "holds other content than at the fit; sort it with coterie predict"))
         except Unreadable as error:

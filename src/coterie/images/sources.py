@@ -63,8 +63,6 @@ def open_source(path: Path, name: str) -> Source:
         source = folder(path, name)
     elif path.suffix.lower() not in openers:
         raise InputError(f"{name} is not a source of pictures; name a folder, a .zip, a .txt list, or a .npy, .npz or .parquet file")
-    elif not stat.S_ISREG(mode):  # a pipe would be waited for without end
-        raise InputError(f"{name} is a pipe or a device; write what it gives to a file, and name that")
     else:
         source = openers[path.suffix.lower()](path, name)
     if not source.items:
@@ -74,15 +72,18 @@ def open_source(path: Path, name: str) -> Source:
 
 
 def kind_of_file(path: Path, name: str) -> int:
-    """The st_mode of what lies at `path`. InputError, with `name`, when nothing does or it cannot be reached."""
+    """The st_mode of the file or folder at `path`. InputError, with `name`, when there is none, or it cannot be reached."""
     try:
-        return os.stat(path).st_mode
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file, such as one with a NUL
         raise InputError(
             f"{name} does not exist; name a folder, a .zip, a .txt list, .npy, .npz or .parquet file, or a set such as digits"
         ) from None
     except OSError as error:
         raise InputError(f"{name} cannot be opened ({error.strerror}); check its name and its permissions") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would be waited for without end
+        raise InputError(f"{name} is a pipe or a device; write what it gives to a file, and name that")
+    return mode
 
 
 def folder(root: Path, name: str) -> Source:
