@@ -62,9 +62,7 @@ def as_numpy(array: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
         plain = array.detach().cpu().resolve_conj().resolve_neg()
         return (plain.float() if plain.dtype.is_floating_point and plain.dtype.itemsize < 4 else plain).numpy()
     except (TypeError, RuntimeError, NotImplementedError) as error:  # sparse, quantised, without storage
-        raise InputError(
-            f"{name} is a tensor of {array.dtype}, {array.layout}; give a dense one of plain numbers"
-        ) from error
+        raise InputError(f"{name} is a tensor of {array.dtype}, {array.layout}; give a dense one of plain numbers") from error
 
 
 def images_of(
