@@ -1,6 +1,5 @@
 """The file of a model may be a stranger's: whatever stands in it under a right checksum, it is one line, and no room beyond the file's."""
 
-import os
 import resource
 
 import pytest
@@ -109,10 +108,3 @@ def test_crafted_weights(tmp_path, state):
     checkpoint.save(tmp_path / FILE, state)
     with pytest.raises(InputError, match="--weights"):
         encoders.load_weights(build(EncoderSpec("small", 16)), tmp_path)
-
-
-def test_weights_from_a_pipe_are_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / FILE)
-    for place in (tmp_path, tmp_path / FILE):
-        with pytest.raises(InputError, match="--weights.*pipe"):
-            encoders.load_weights(build(EncoderSpec("small", 16)), place)

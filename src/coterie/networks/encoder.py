@@ -109,8 +109,6 @@ def load_weights(encoder: Encoder, file: Path) -> None:
     from safetensors.torch import load_file
 
     file = file / "model.safetensors" if file.is_dir() else file
-    if file.exists() and not file.is_file():  # a pipe would be waited for without end, whatever signal comes
-        raise InputError(f"--weights {file}: a pipe or a device, not a file; write what it gives to a file")
     try:
         with safe_open(file, "pt") as opened:
             of_a_run = "tree" in (opened.metadata() or {})
