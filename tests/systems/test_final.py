@@ -89,7 +89,9 @@ def test_given_features_have_every_last_step(tmp_path, method):
     x, kind = bands(1)
     for final in get_args(Final):
         more = {"epochs": 0} if method == "deepcluster" else {}
-        fit(x.numpy(), tmp_path / final, method=method, clusters=3, encoder="precomputed", final=final, final_steps=200, restarts=10, **more)
+        fit(
+            x.numpy(), tmp_path / final, method=method, clusters=3, encoder="precomputed", final=final, final_steps=200, restarts=10, **more
+        )
         assert len(outcome(tmp_path / final)[0]) == 240
     assert metrics.accuracy(kind, outcome(tmp_path / "diffusion")[0]) > 0.9
 
