@@ -100,3 +100,17 @@ def test_given_features_have_every_last_step(tmp_path, method):
 def test_one_cluster_is_possible_and_is_said(drawn, tmp_path, method):
     summary = fit(drawn(30, 16), tmp_path / "run", method=method, clusters=1, **short(method))
     assert summary["sizes"] == [30] and any("one cluster" in warning for warning in summary["health"])
+
+
+@pytest.mark.parametrize("method, final", [("scan", "heads"), ("spice", "heads"), ("kmeans", "diffusion"), ("kmeans", "heads")])
+def test_neighbours_may_be_approximate(tmp_path, method, final, monkeypatch):
+    """With as few rows as these faiss finds the same ones."""
+    pytest.importorskip("faiss")
+    from coterie.clustering import neighbours
+
+    asked, search = [], neighbours._search_approximately
+    monkeypatch.setattr(neighbours, "_search_approximately", lambda *args: asked.append(1) or search(*args))
+    x, kind = bands(1)
+    settings = {"encoder": "precomputed", "final": final, "final_steps": 200, "restarts": 10, "approximate": True}
+    fit(x.numpy(), tmp_path / "run", method=method, clusters=3, **settings)
+    assert asked and len(outcome(tmp_path / "run")[0]) == len(kind)

@@ -81,6 +81,7 @@ class Config(FinalConfig):
     joint_epochs: Whole = 30  # 0: stop after stage 2 (the paper's SPICE-self)
     joint_batch: Count = 64  # labelled images an update (FixMatch)
     joint_ratio: Count = 7  # unlabelled images for each of them (FixMatch)
+    joint_temperature: Amount = 0.0  # of the weak view's labels; 0: its most probable cluster alone (FixMatch)
     joint_rate: Positive = 0.03  # FixMatch: SGD, Nesterov momentum 0.9, cosine of 7/16 of a turn
     joint_decay: Amount = 5e-4  # weight decay, not of batch norm (FixMatch)
     threshold: Share = 0.95  # of the weak view, to teach the strong one (sec. IV-B)
@@ -97,7 +98,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 and 3."""
     z_ND = pretext.features_of(encoder, images, config, run)
-    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
+    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1), None, config.approximate).index_NK
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:
         z_ND = run.once("features-prototypes", features, encoder, images, run)
@@ -230,7 +231,7 @@ def learn_together(clustered: Fitted, labels_N: Tensor, neighbours_NK: Tensor, i
                 logits_BK = student(torch.cat(views))[0]
             taught_BK, weak_BK, strong_BK = logits_BK.split([len(view) for view in views])
             supervised = cross_entropy(taught_BK, labels_N[labelled.index_B.to(labels_N.device)])
-            unsupervised, kept = fixmatch(weak_BK, strong_BK, config.threshold)
+            unsupervised, kept = fixmatch(weak_BK, strong_BK, config.threshold, config.joint_temperature or None)
             run.step(supervised + unsupervised, optimizer)
             follow(teacher, student, decay)
             total, sure = total + torch.stack([supervised, unsupervised]).detach(), sure + kept
