@@ -134,7 +134,7 @@ def prototypes(many: str, devices: Devices, options: argparse.Namespace) -> Pair
         placed = z_ND.to(devices.device)
         return seconds(lambda: spice.learn_prototypes(encoder, placed, neighbours_NK, rows, config, run), devices)
 
-    return spice.Config.head_batch, lambda: learned(int(many.split()[0])), lambda: learned(1)
+    return 1000, lambda: learned(int(many.split()[0])), lambda: learned(1)
 
 
 def torchvision(encoder: str, devices: Devices, options: argparse.Namespace) -> Pair:

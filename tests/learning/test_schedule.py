@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.learning.schedule import cosine, fixmatch_cosine, inverse_root, one_cycle, progressive_clusters, set_rate, steps, trapezoid
+from coterie.learning.schedule import cosine, fixmatch_cosine, one_cycle, progressive_clusters, set_rate, steps, trapezoid
 
 STEPS = [i / 200 for i in range(201)]
 
@@ -67,11 +67,6 @@ def test_steps_fall_by_a_tenth_twice():
     for epoch, want in ((0, 0.03), (119, 0.03), (120, 0.003), (159, 0.003), (160, 0.0003), (199, 0.0003)):
         assert rates[epoch] == pytest.approx(want, rel=1e-12)
     assert len({round(rate, 9) for rate in rates}) == 3
-
-
-def test_inverse_root_starts_at_the_peak_and_halves_when_the_sum_is_three():
-    assert inverse_root(0, 0.1, 1e-4) == 0.1
-    assert inverse_root(300_000, 0.1, 1e-4) == pytest.approx(0.05)
 
 
 def test_clusters_go_down_a_straight_line_of_logarithms():

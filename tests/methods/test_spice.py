@@ -9,6 +9,7 @@ from coterie.methods.fitted import Fitted
 from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Heads, MlpHeads
 from coterie.run import Run
+from coterie.run.devices import Devices
 
 from .conftest import Greys, N, Number, Told, negative, same, who
 
@@ -181,3 +182,20 @@ def test_stage_two_and_the_joint_stage_see_the_views_they_are_named_for():
 def test_the_greys_are_who_they_are(images, run):
     assert torch.equal(who(images.batch(torch.arange(N)).pixels_B3HW), torch.arange(N))
     assert Greys().shown is Greys.shown
+
+
+@pytest.mark.parametrize("n, batch, steps, want", [(1797, 1000, 4, 4), (1797, 300, 4, 5), (50, 0, 3, 3), (7, 3, 1, 2), (60, 20, 1, 3)])
+def test_a_batch_holds_different_images_of_one_pass(n, batch, steps, want):
+    config = spice.Config(n_clusters=5, head_batch=batch, head_steps=steps)
+    batches = spice.batches_of(n, config, Run(devices=Devices("cpu", "fp32", 1)), 0)
+    size = min(batch or 1000, n)
+    assert len(batches) == want and all(len(ids) == size == len(set(ids.tolist())) for ids in batches)
+    for start in range(0, len(batches), n // size):  # a pass sees no image twice either
+        ids = torch.cat(batches[start : start + n // size])
+        assert len(ids.unique()) == len(ids)
+
+
+@pytest.mark.parametrize("k, n, want", [(10, 60_000, 1000), (3, 60_000, 1000), (200, 100_000, 20_000), (50, 60_000, 5000), (50, 900, 900)])
+def test_a_batch_grows_with_the_clusters(k, n, want):
+    batches = spice.batches_of(n, spice.Config(n_clusters=k), Run(devices=Devices("cpu", "fp32", 1)), 0)
+    assert {len(ids) for ids in batches} == {want}

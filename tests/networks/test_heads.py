@@ -278,3 +278,11 @@ def test_the_first_weights_of_a_classifier():
     assert float(classifier.weight.detach().std()) == pytest.approx(0.01, rel=0.02) and not classifier.bias.any()
     z = draw(5, 200)
     torch.testing.assert_close(classifier(z), z @ classifier.weight.T, **TIGHT)
+
+
+@pytest.mark.parametrize("n_features, width", [(6, 6), (512, 512), (2048, 512)])
+def test_a_hidden_layer_is_as_wide_as_the_features_and_512_at_most(n_features, width):
+    heads = MlpHeads(n_features, 3, 2)
+    assert heads.hidden.weight.shape == (2, width, n_features) and heads.output.weight.shape == (2, 3, width)
+    x = torch.randn(5, n_features, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(heads.select(1)(x)[0], heads(x)[1])

@@ -13,7 +13,7 @@ from coterie.learning.losses import (
     spreading_loss,
 )
 from coterie.learning.pseudo_labels import Votes, anchors, near_centroid
-from coterie.learning.schedule import inverse_root, progressive_clusters
+from coterie.learning.schedule import progressive_clusters
 from coterie.networks.backbones.alexnet import alexnet
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.bank import MemoryBank
@@ -137,11 +137,6 @@ def test_lemniscate_nce(golden):
     normaliser = softmax_normaliser(x, y, bank, drawn[:, 1:], 0.07)
     close(normaliser, z["nce_Z"], 1e-4)
     close(noise_contrastive(x, y, bank, drawn[:, 1:], 0.07, normaliser), z["nce_loss"].squeeze(), 1e-4)
-
-
-def test_dc_linear_lr(golden):
-    z = golden("dc_linear_lr")
-    close([inverse_root(int(t), float(z["lr0"]), float(z["wd"])) for t in z["t"]], z["lr"], 1e-12, 0)
 
 
 @pytest.mark.parametrize("name, make, size", [("pcp_resnet18_cifar", CifarResNet, 32), ("pcp_alexnet", lambda: alexnet(224), 224)])

@@ -9,6 +9,7 @@ import pytest
 from .conftest import GOLDEN, absent
 
 WAITING: dict[str, str] = {  # row -> what will use it; a row leaves this list with the commit that tests it
+    "dc_linear_lr": "the rate of a linear classifier on frozen features: the linear protocol",
 }
 
 

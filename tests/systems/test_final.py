@@ -1,16 +1,20 @@
 """The last step of PCP and of what it is compared with: whitened features, and clusters by diffusion."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 
+from coterie import fitting
 from coterie.clustering.kmeans import pca_whiten, whitening
 from coterie.evaluate import metrics
-from coterie.methods.final import clusters_of, diffused
+from coterie.methods import METHODS
+from coterie.methods.final import Final, clusters_of, diffused
 from coterie.run import Run
 from coterie.run.devices import Devices
 
-from .runs import fit, outcome
+from .runs import TINY, fit, outcome
 
 pytestmark = pytest.mark.systems
 
@@ -62,3 +66,51 @@ def test_features_as_they_are_and_few_of_them_when_there_are_few_images(drawn, t
         widths[name] = load_file(tmp_path / name / "features.safetensors")["features"].shape[1]
         assert np.isfinite(outcome(tmp_path / name)[1]).all()
     assert widths == {"plain": 128, "white": 12, "narrow": 5}
+
+
+SHORT = {"image_size": 16, "pretext_epochs": 1, "epochs": 1, "restarts": 1, "head_epochs": 1, "cluster_epochs": 1, "cluster_steps": 2}
+SHORT |= {"selflabel_epochs": 1, "joint_epochs": 1, "n_heads": 2}
+
+
+def short(method: str) -> dict:
+    return {name: value for name, value in SHORT.items() if name in TINY[method] and name != "n_heads"}
+
+
+@pytest.mark.parametrize("final", get_args(Final))
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_every_last_step_and_sorts_new_pictures_by_it(drawn, tmp_path, method, final):
+    fit(drawn(40, 16), tmp_path / "run", method=method, final=final, **short(method))
+    _, _, p = fitting.predict(tmp_path / "run", drawn(40, 16), Devices("cpu", "fp32", 1))
+    np.testing.assert_allclose(p.numpy(), outcome(tmp_path / "run")[1], atol=1e-3, err_msg="the fitted pictures are sorted as new ones are")
+
+
+@pytest.mark.parametrize("method", ["scan", "spice", "deepcluster", "kmeans"])
+def test_given_features_have_every_last_step(tmp_path, method):
+    x, kind = bands(1)
+    for final in get_args(Final):
+        more = {"epochs": 0} if method == "deepcluster" else {}
+        fit(
+            x.numpy(), tmp_path / final, method=method, clusters=3, encoder="precomputed", final=final, final_steps=200, restarts=10, **more
+        )
+        assert len(outcome(tmp_path / final)[0]) == 240
+    assert metrics.accuracy(kind, outcome(tmp_path / "diffusion")[0]) > 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_cluster_is_possible_and_is_said(drawn, tmp_path, method):
+    summary = fit(drawn(30, 16), tmp_path / "run", method=method, clusters=1, **short(method))
+    assert summary["sizes"] == [30] and any("one cluster" in warning for warning in summary["health"])
+
+
+@pytest.mark.parametrize("method, final", [("scan", "heads"), ("spice", "heads"), ("kmeans", "diffusion"), ("kmeans", "heads")])
+def test_neighbours_may_be_approximate(tmp_path, method, final, monkeypatch):
+    """With as few rows as these faiss finds the same ones."""
+    pytest.importorskip("faiss")
+    from coterie.clustering import neighbours
+
+    asked, search = [], neighbours._search_approximately
+    monkeypatch.setattr(neighbours, "_search_approximately", lambda *args: asked.append(1) or search(*args))
+    x, kind = bands(1)
+    settings = {"encoder": "precomputed", "final": final, "final_steps": 200, "restarts": 10, "approximate": True}
+    fit(x.numpy(), tmp_path / "run", method=method, clusters=3, **settings)
+    assert asked and len(outcome(tmp_path / "run")[0]) == len(kind)

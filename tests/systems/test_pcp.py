@@ -207,3 +207,18 @@ def test_instance_discrimination_against_drawn_images(drawn, tmp_path):
     fit(drawn(60), tmp_path / "run", method="ir", negatives=16)
     losses = [row["loss"] for row in read_json_lines(tmp_path / "run" / "history.jsonl") if row["stage"] == "pretext"]
     assert losses[-1] < losses[0]
+
+
+def test_the_papers_sum_of_logs_is_not_shortened_in_silence(drawn, tmp_path):
+    """Its gradient grows with the size of the clusters: what the bound cuts is counted, and said when it is most of them."""
+    settings = SHORT | {"epochs": 6, "warm_up": 0.0, "vote": False, "progressive": False, "floor": 4, "keep_share": 1.0, "rate": 1e-5}
+    done = {}
+    for name, more in {"sum": {"log_outside": False}, "free": {"log_outside": False, "clip": 0}, "code": {}}.items():
+        done[name] = fit(drawn(60), tmp_path / name, method="pcp", **settings | more)
+    shares = {name: [row.get("clipped", 0.0) for row in told(tmp_path / name)] for name in done}
+    assert min(shares["sum"]) > 0.5 and shares["free"] == shares["code"] == [0.0] * 6
+    assert {name: any("clip=" in line for line in one["health"]) for name, one in done.items()} == {
+        "sum": True,
+        "free": False,
+        "code": False,
+    }

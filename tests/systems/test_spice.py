@@ -158,6 +158,20 @@ def test_precomputed_features_are_clustered_by_the_heads_alone(tmp_path):
     assert {stage for stage, _ in rows(tmp_path / "run")} == {"prototypes"}
 
 
+def test_heads_of_wide_features_learn_narrow_ones(tmp_path, monkeypatch):
+    """The 1,280 dimensions of a large network: ten heads that wide would take half an hour for a few hundred rows."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(90) % 3
+    rows_ND = (4 * rng.normal(size=(3, 1280))[kinds] + rng.normal(size=(90, 1280))).astype(np.float32)
+    made, widened = [], spice.narrow.widened
+    monkeypatch.setattr(spice.narrow, "widened", lambda head, axes_Dd: made.append((head, widened(head, axes_Dd))) or made[-1][1])
+    fit(rows_ND, tmp_path / "run", method="spice", clusters=3, encoder="precomputed", head_epochs=10)
+    ((head, whole),) = made
+    assert (head.hidden.weight.shape[2], whole.hidden.weight.shape[2]) == (90, 1280)
+    assert metrics.accuracy(kinds, whole(torch.from_numpy(rows_ND))[0].argmax(1).numpy()) == 1
+    assert metrics.accuracy(kinds, outcome(tmp_path / "run")[0]) == 1
+
+
 @pytest.mark.parametrize("option", [{"label_view": "blurred"}, {"joint_init": "zero"}, {"joint_encoder": "wrn-28-2"}], ids=str)
 def test_an_unknown_word_is_refused(drawn, tmp_path, option):
     with pytest.raises(InputError, match="label_view|joint_init"):

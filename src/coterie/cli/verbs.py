@@ -155,7 +155,8 @@ def evaluate(
 
 
 SCORES = {
-    "ACC": "acc", "NMI": "nmi", "ARI": "ari", "top-5": "top_5", "many-to-one": "many_to_one",
+    "ACC": "acc", "NMI": "nmi", "ARI": "ari", "AMI": "ami", "balanced ACC": "balanced_acc", "macro F1": "macro_f1", "top-5": "top_5",
+    "many-to-one": "many_to_one", "calibration error": "calibration_error", "risk-coverage": "risk_coverage",
     "k-means on pixels": "baseline_acc", "k-means on features": "features_kmeans_acc", "weighted kNN": "knn_acc",
 }  # fmt: skip
 

@@ -77,7 +77,8 @@ class New:
 
 
 def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
-    """ACC, NMI, ARI, purity, top-5 and the confusion (classes x clusters) of the images whose label is known; superclasses where known."""
+    """ACC, NMI, ARI and other metrics, purity, top-5 and the confusion (classes x clusters) of the images whose label is known; what the
+    confidence is worth (calibration_error, risk_coverage: low is good); superclasses where known."""
     known = truth.values >= 0
     labels, p = truth.values[known], p_NK[known]
     clusters = p.argmax(1)
@@ -87,6 +88,11 @@ def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
         "acc": metrics.accuracy(labels, clusters),
         "nmi": metrics.nmi(labels, clusters),
         "ari": metrics.ari(labels, clusters),
+        "ami": metrics.ami(labels, clusters),
+        "balanced_acc": metrics.balanced_accuracy(labels, clusters),
+        "macro_f1": metrics.macro_f1(labels, clusters),
+        "calibration_error": metrics.expected_calibration_error(labels, p),
+        "risk_coverage": metrics.risk_coverage_area(labels, p),
         "n_images": int(known.sum()),
         "many_to_one": metrics.purity(labels, clusters),
         **({"top_5": metrics.top_k_accuracy(labels, p, k=5)} if p.shape[1] > 5 else {}),

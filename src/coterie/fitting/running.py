@@ -61,6 +61,8 @@ def fit(
                   clip=plan.config.clip, cache=cache)  # fmt: skip
         for told in images.notes:
             run.note(told)
+        if plan.config.n_clusters == 1:
+            run.warn("one cluster was asked for: every picture will be in it, whatever is learned; give --clusters 2 or more to sort them")
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):

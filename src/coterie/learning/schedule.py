@@ -39,11 +39,6 @@ def steps(done: float, peak: float, at: tuple[float, ...] = (0.6, 0.8), factor: 
     return peak * factor ** sum(done >= share for share in at)
 
 
-def inverse_root(updates: int, peak: float, decay: float) -> float:
-    """peak / sqrt(1 + peak * decay * updates): the rate of DeepCluster's linear classifiers, which PCP's use too."""
-    return peak / math.sqrt(1 + peak * decay * updates)
-
-
 def progressive_clusters(epoch: float, total: float, n_images: int, floor: int) -> int:
     """PCP's number of clusters (eq. 1): n_images ^ (1 - epoch / total), at least `floor`, at most n_images; rounded to the nearest.
 

@@ -39,6 +39,7 @@ class Config(PretextConfig):
 
     final: Final = "diffusion"  # or k-means, as PCP's paper has it (fig. 5), or heads
     whiten: bool = True  # the features are the backbone's, whitened to `projection` components, one for 10 images at most; else as they are
+    approximate: bool = False  # neighbours through faiss (pip install faiss-cpu) and not exactly: for a million images and more
     final_neighbors: Count = 20  # of diffusion
     final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
     restarts: Count = 10  # of k-means; the lowest inertia is kept
@@ -51,7 +52,7 @@ def assign(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
     if config.final == "heads":
         return Fitted.from_parts(encoder, heads(z_ND, config, run), z_ND)
     labels_N = run.once("clusters", clusters_of, z_ND, config.n_clusters, config.final, config.final_neighbors, config.final_steps,
-                        config.restarts, run)  # fmt: skip
+                        config.restarts, run, config.approximate)  # fmt: skip
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     head.calibrate(means(z_ND, labels_N, config.n_clusters), z_ND, labels_N)
     return Fitted.from_parts(encoder, head, z_ND)
@@ -62,7 +63,7 @@ def heads(z_ND: Tensor, config: Config, run: Run) -> nn.Module:
     from coterie.methods import scan  # which has this last step, too
 
     stage = scan.Config(n_clusters=config.n_clusters)
-    index_NK = run.once("neighbours", nearest, z_ND, min(stage.n_neighbors, len(z_ND) - 1)).index_NK
+    index_NK = run.once("neighbours", nearest, z_ND, min(stage.n_neighbors, len(z_ND) - 1), None, config.approximate).index_NK
     return scan.cluster(z_ND, index_NK, stage, run)
 
 
@@ -78,15 +79,15 @@ def whitened(encoder: nn.Module, images: Images, config: Config, run: Run) -> nn
     return longer
 
 
-def clusters_of(z_ND: Tensor, k: int, how: str, n_neighbors: int, steps: int, restarts: int, run: Run) -> Tensor:
+def clusters_of(z_ND: Tensor, k: int, how: str, n_neighbors: int, steps: int, restarts: int, run: Run, approximate: bool = False) -> Tensor:
     """The cluster of each image, (N,) int64."""
-    rows_ND = diffused(z_ND, n_neighbors, steps) if how == "diffusion" else z_ND
+    rows_ND = diffused(z_ND, n_neighbors, steps, approximate) if how == "diffusion" else z_ND
     return kmeans(rows_ND, k, run.rng("k-means"), 100, "k-means++", run=run, restarts=restarts).labels_N
 
 
-def diffused(z_ND: Tensor, n_neighbors: int, steps: int) -> Tensor:
+def diffused(z_ND: Tensor, n_neighbors: int, steps: int, approximate: bool = False) -> Tensor:
     """Unit rows after so many steps, each to the direction of a row plus the mean of its nearest rows; who these are does not change."""
-    index_NK = nearest(z_ND, min(n_neighbors, len(z_ND) - 1)).index_NK
+    index_NK = nearest(z_ND, min(n_neighbors, len(z_ND) - 1), None, approximate).index_NK
     z_ND = unit(z_ND)
     for _ in range(steps):
         z_ND = unit(z_ND + F.embedding_bag(index_NK, z_ND, mode="mean"))

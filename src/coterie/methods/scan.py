@@ -77,7 +77,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 to 4."""
     z_ND = pretext.features_of(encoder, images, config, run)
-    neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1)).index_NK
+    neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1), None, config.approximate).index_NK
     clustered = Fitted.from_parts(encoder, cluster(z_ND, neighbours_NK, config, run), z_ND)
     if config.encoder == PRECOMPUTED:
         return clustered

@@ -29,7 +29,7 @@ from coterie.learning.diagnose import agreement, discord, vital_signs
 from coterie.learning.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
 from coterie.learning.pseudo_labels import prototype, prototype_losses, reliable
 from coterie.learning.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
-from coterie.methods import pretext
+from coterie.methods import narrow, pretext
 from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Share, SomeShare, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
@@ -53,7 +53,7 @@ class Config(FinalConfig):
     n_heads: Count = 10  # SPICE sec. IV-B
     head_epochs: Whole = 30  # the published code: 30 on CIFAR-10, 100 elsewhere
     head_steps: Count = 4  # least batches an epoch; small sets are gone through several times
-    head_batch: Whole = 1000  # images whose pseudo-labels are made together (sec. IV-B; the published code has 5,000 and more)
+    head_batch: Whole = 0  # images labelled together (the published code: 5,000 and more); 0: 100 a cluster, within 1,000 (IV-B) and 20,000
     head_views: Count = 4  # draws of weak and strong views, which epochs take in turn; the frozen encoder sees each once
     head_repeats: Count = 8  # times the pseudo-labels of a batch are learned, as in the published code
     head_part: Count = 128  # pseudo-labels an update, as in the published code
@@ -81,6 +81,7 @@ class Config(FinalConfig):
     joint_epochs: Whole = 30  # 0: stop after stage 2 (the paper's SPICE-self)
     joint_batch: Count = 64  # labelled images an update (FixMatch)
     joint_ratio: Count = 7  # unlabelled images for each of them (FixMatch)
+    joint_temperature: Amount = 0.0  # of the weak view's labels; 0: its most probable cluster alone (FixMatch)
     joint_rate: Positive = 0.03  # FixMatch: SGD, Nesterov momentum 0.9, cosine of 7/16 of a turn
     joint_decay: Amount = 5e-4  # weight decay, not of batch norm (FixMatch)
     threshold: Share = 0.95  # of the weak view, to teach the strong one (sec. IV-B)
@@ -97,7 +98,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 and 3."""
     z_ND = pretext.features_of(encoder, images, config, run)
-    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1)).index_NK
+    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1), None, config.approximate).index_NK
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:
         z_ND = run.once("features-prototypes", features, encoder, images, run)
@@ -110,19 +111,18 @@ def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
 
 def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
     """Stage 2: H heads at once, each with its own pseudo-labels; returns the head and epoch that are best over the whole set (`choice`)."""
-    k = config.n_clusters
+    k, alike_ND, looker, axes_Dd = config.n_clusters, comparable(z_ND, config), encoder, None
+    if narrow.wide(z_ND.shape[1]) and not config.train_encoder:
+        axes_Dd = run.once("directions", narrow.directions, z_ND, run)
+        looker, z_ND = nn.Sequential(encoder, narrow.front_of(axes_Dd)), z_ND @ axes_Dd
     heads: MlpHeads = run.new("heads", MlpHeads, z_ND.shape[1], k, config.n_heads)  # type: ignore[assignment]
     heads.standardise(z_ND)
-    alike_ND = comparable(z_ND, config)
     best, best_encoder = heads.select(0), copy.deepcopy(unwrap(encoder)) if config.train_encoder else nn.Identity()
     optimizers = [Adam(heads.parameters())] + ([Adam(encoder.parameters())] if config.train_encoder else [])
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
-    mine = len(images) // run.world
-    batch_size = min(config.head_batch, mine)
-    passes = max(1, -(-config.head_steps * batch_size // mine))  # through the set in an epoch
     entropy_weight = config.entropy_weight if k > config.entropy_above else 0.0
     looks = view_of(config.label_view, config), view_of(config.train_view, config)
-    seen = Seen(encoder, images, looks, run, config.head_views)
+    seen = Seen(looker, images, looks, run, config.head_views)
 
     state: dict[str, Any] = {"heads": heads, "best": best, "chosen": chosen, "best_encoder": best_encoder}
     state |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(optimizers)} | ({"encoder": encoder} if config.train_encoder else {})
@@ -130,8 +130,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
         last = config.head_epochs - 1
         share = trapezoid(epoch, 0, last, last, last, config.core_share, config.core_share_end or config.core_share)
         rng, total_H, count = run.rng("prototypes", epoch, run.rank), torch.zeros(config.n_heads, device=z_ND.device), 0
-        order = torch.cat([torch.randperm(len(images), generator=run.rng("prototypes-order", epoch, turn)) for turn in range(passes)])
-        batches = order[run.rank :: run.world][: passes * mine // batch_size * batch_size].split(batch_size)
+        batches = batches_of(len(images), config, run, epoch)
         for step, (weak_BD, strong) in enumerate(seen.anew(batches, epoch) if config.train_encoder else seen.frozen(batches, epoch)):
             for optimizer, peak in zip(optimizers, (config.head_rate, config.encoder_rate)):
                 set_rate(optimizer, cosine(run.done(epoch + step / len(batches), config.head_epochs), peak))
@@ -161,7 +160,17 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
         run.log(loss=total_H.mean() / count, **told, **vital_signs(p_HNK[head]))
     if config.train_encoder:
         unwrap(encoder).load_state_dict(best_encoder.state_dict())
-    return best
+    return best if axes_Dd is None else narrow.widened(best, axes_Dd)
+
+
+def batches_of(n: int, config: Config, run: Run, epoch: int) -> tuple[Tensor, ...]:
+    """The ids of each batch of an epoch, different images each, for this rank: whole batches of one pass through the set after another,
+    until there are `head_steps`. An image that is in a batch twice would count twice in a prototype."""
+    mine = n // run.world
+    size = min(config.head_batch or max(1000, min(100 * config.n_clusters, 20_000)), mine)
+    passes = max(1, -(-config.head_steps // (mine // size)))
+    orders = (torch.randperm(n, generator=run.rng("prototypes-order", epoch, turn))[run.rank :: run.world] for turn in range(passes))
+    return tuple(batch for order in orders for batch in order[: mine // size * size].split(size))
 
 
 def comparable(z_ND: Tensor, config: Config) -> Tensor:
@@ -222,7 +231,7 @@ def learn_together(clustered: Fitted, labels_N: Tensor, neighbours_NK: Tensor, i
                 logits_BK = student(torch.cat(views))[0]
             taught_BK, weak_BK, strong_BK = logits_BK.split([len(view) for view in views])
             supervised = cross_entropy(taught_BK, labels_N[labelled.index_B.to(labels_N.device)])
-            unsupervised, kept = fixmatch(weak_BK, strong_BK, config.threshold)
+            unsupervised, kept = fixmatch(weak_BK, strong_BK, config.threshold, config.joint_temperature or None)
             run.step(supervised + unsupervised, optimizer)
             follow(teacher, student, decay)
             total, sure = total + torch.stack([supervised, unsupervised]).detach(), sure + kept

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+WIDEST = 512  # hidden layer of a head
+
 
 class Heads(nn.Module):
     """H linear cluster heads at once: features (B, D), or each head its own (H, B, D) -> logits (H, B, K). H = 1 is no special case.
@@ -47,12 +49,17 @@ class Heads(nn.Module):
 
 
 class MlpHeads(nn.Module):
-    """H heads of two layers, D -> D, ReLU, -> K (SPICE sec. IV-B); takes and gives what `Heads` does, which its two layers are."""
+    """H heads of two layers, D -> min(D, 512), ReLU, -> K; takes and gives what `Heads` does, which its two layers are.
 
-    def __init__(self, n_features: int, n_clusters: int, n_heads: int = 1):
+    As wide as the features of the published networks (SPICE sec. IV-B, ResNet-18 and -34: 512), and no wider: ten hidden layers of a
+    ResNet-50's 2,048 would have 42 million weights. `width`: another one.
+    """
+
+    def __init__(self, n_features: int, n_clusters: int, n_heads: int = 1, width: int = 0):
         super().__init__()
-        self.hidden = Heads(n_features, n_features, n_heads)
-        self.output = Heads(n_features, n_clusters, n_heads)
+        width = width or min(n_features, WIDEST)
+        self.hidden = Heads(n_features, width, n_heads)
+        self.output = Heads(width, n_clusters, n_heads)
 
     def standardise(self, features_ND: Tensor) -> None:
         """As of `Heads`; the published heads take features as they are."""
@@ -63,7 +70,8 @@ class MlpHeads(nn.Module):
 
     def select(self, head: int) -> "MlpHeads":
         """The head of that number alone, as a module of its own."""
-        one = MlpHeads(self.output.weight.shape[2], self.output.weight.shape[1])
+        _, width, n_features = self.hidden.weight.shape
+        one = MlpHeads(n_features, self.output.weight.shape[1], width=width)
         one.hidden, one.output = self.hidden.select(head), self.output.select(head)
         return one
 

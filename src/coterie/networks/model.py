@@ -69,7 +69,9 @@ def load(folder: Path, devices: Devices) -> Model:
     spec = EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0))  # runs of 0.1 before it have none
     n_features, n_clusters = state["n_features"], state["n_clusters"]
     encoder = _filled(path, lambda: build(spec), state["encoder_state"])
-    head = _filled(path, lambda: HEADS[state["head"]](n_features, n_clusters), state["head_state"])
+    hidden = state["head_state"].get("hidden.weight")  # of heads of two layers; those of earlier runs may be wider than today's
+    wide = {"width": hidden.shape[1]} if state["head"] == "MlpHeads" and isinstance(hidden, Tensor) and hidden.ndim == 3 else {}
+    head = _filled(path, lambda: HEADS[state["head"]](n_features, n_clusters, **wide), state["head_state"])
     if getattr(encoder, "n_features", 0) not in (0, n_features):
         raise InputError(f"{path} is not a model that a fit wrote: the head takes {n_features} features, {spec.name} has others")
     placed = devices.place(encoder.eval().requires_grad_(False)), devices.place(head.requires_grad_(False))

@@ -84,11 +84,6 @@ def seal(folder: Path) -> None:
     _write(folder, {name: _entry(folder / name) for name in FITTED})
 
 
-def unseal(folder: Path) -> None:
-    """Takes the manifest away, as the files will change."""
-    (folder / NAME).unlink(missing_ok=True)
-
-
 def record(path: Path) -> None:
     """Enters a file that was written after the fit; nothing in a run without a manifest."""
     if (path.parent / NAME).exists():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from coterie.images import Batch, Images
 
 MAX_GRADIENT_NORM = 10.0  # far above what these losses show in health; only an explosion is cut
-OFTEN = 0.5  # share of the updates of an epoch that are cut, from which it is no explosion but how the loss is
+OFTEN, LONG = 0.5, 5  # share of updates that are cut, over so many epochs, from which it is no explosion but how the loss is
 SAVE_SHARE = 1 / 20  # at most this share of the time goes into checkpoints
 MAX_TRACED = 40  # epochs of assignments kept for curves that need labels later
 
@@ -221,11 +221,12 @@ class Run:
             row["images_per_second"] = self._seen / max(1e-9, seconds)
         if self._updates.clipped:
             row["clipped"] = self._updates.clipped_share
-        if self._updates.clipped_share > OFTEN:
-            cut = f"{self._stage}: most gradients of an epoch were longer than clip={self._updates.clip:g} and were shortened to it"
-            self.warn(f"{cut}; --set clip=0 leaves them as they are, a lower rate may do as well")
         row |= {name: value.item() if isinstance(value, Tensor) else value for name, value in scalars.items()}
         self._file.add({name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()})
+        cut = [row.get("clipped", 0.0) for row in self.history if row["stage"] == self._stage]  # of a continued stage, too
+        if len(cut) >= LONG and sum(cut) > OFTEN * len(cut):
+            told = f"{self._stage}: most gradients were longer than clip={self._updates.clip:g} and were shortened to it"
+            self.warn(f"{told}; --set clip=0 leaves them as they are, a lower rate may do as well")
         shown = [f"{name} {row[name]:.3g}" for name in ("loss", "confident", "changed") if name in row]
         speed = [f"{row['images_per_second']:,.0f} images/s"] if "images_per_second" in row else []
         self.progress.advance(self._stage, self._epoch + 1, self._total, "  ".join([*shown, *speed, *self.warnings[-1:]]))
