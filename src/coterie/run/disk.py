@@ -29,7 +29,7 @@ def write(path: Path, content: bytes, keep_previous: bool = False) -> None:
 def write_atomically(path: Path, fill: Callable[[Path], object], durable: bool = True) -> None:
     """Let `fill` write a new file beside `path`, then move it there: a reader sees the old file or the whole new one.
 
-    durable: so does who looks after a power loss; without, thousands of small files take a tenth of the time.
+    durable: so does who looks after a power loss. That costs two waits for the disk a file, which is much where there are thousands.
     """
     make_folder(path.parent)
     new = path.parent / f".coterie-{os.getpid()}-{secrets.token_hex(4)}.tmp"
