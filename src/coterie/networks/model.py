@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
-from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids
+from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids, UnitHeads
 from coterie.run import Run, checkpoint
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids, "UnitCentroids": UnitCentroids}
+HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, MlpHeads, Centroids, UnitCentroids)}
 FILE = "model.safetensors"
 
 
