@@ -1,8 +1,8 @@
 """Frozen features as heads learn on them: every encoder's seen from their mean at unit length, then on their main axes only.
 
 What a linear head costs grows with the columns, and most columns of a large encoder repeat each other. The axes are one linear map, so the
-learned heads are folded into heads on the features as they were (`networks.heads.folded`). Shapes: N rows, B batch, D feature, d components,
-W columns of one encoder, S encoders.
+learned heads are folded into heads on the features as they were (`networks.heads.folded`).
+Shapes: N rows, B batch, D feature, d components, W columns of one encoder, S encoders.
 """
 
 from typing import NamedTuple
@@ -55,7 +55,9 @@ def widths_of(spaces: str, n_features: int) -> list[int]:
     words = spaces.split(",") if spaces else [str(n_features)]
     widths = [int(word) for word in words if word.strip().isdecimal()]
     if len(widths) != len(words) or 0 in widths or sum(widths) != n_features:
-        raise InputError(f"spaces={spaces}: wanted positive widths with commas between that sum to the {n_features} columns of the features")
+        raise InputError(
+            f"spaces={spaces}: wanted positive widths with commas between that sum to the {n_features} columns of the features"
+        )
     return widths
 
 

@@ -130,7 +130,7 @@ def turtle_loss(labelling_BK: Tensor, probe_logits_BK: list[Tensor], entropy_wei
     labelling_BK  probabilities, through which the gradient goes; probe_logits_BK: of each space, (B, K), no gradient goes into them.
     gamma 10: the paper. Heads in front, (H, B, K): each its own, (H,).
     """
-    misfit = sum((-(labelling_BK * logits.detach().mT.log_softmax(-2).mT).sum(-1).mean(-1) for logits in probe_logits_BK))
+    misfit = sum(-(labelling_BK * logits.detach().mT.log_softmax(-2).mT).sum(-1).mean(-1) for logits in probe_logits_BK)
     return misfit - entropy_weight * distribution_entropy(labelling_BK.mean(-2))
 
 

@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
+from coterie.clustering.spaces import reduced
+from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods import pretext
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.encoder import features
-from coterie.networks.heads import Centroids
+from coterie.networks.heads import Centroids, Heads, UnitCentroids, UnitHeads, folded
 from coterie.run import Run
+
+ROWS = ("plain", "unit", "whitened")
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,37 @@ class Config(PretextConfig):
     pretext: str = "frozen"
     restarts: int = 10  # scikit-learn's number; the lowest inertia is kept
     iterations: int = 100  # at most; k-means stops when no label changes
+    rows: str = "plain"  # features as they are; unit: seen from their mean at unit length; whitened: then on main axes of the same variance
+    spaces: str = ""  # of whitened: widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
+    components: int = 128  # of whitened: axes of each encoder, at most one for ten images (but two)
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = run.once("features", features, encoder, images, run)
-    head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
+    if config.rows not in ROWS:
+        raise InputError(f"rows={config.rows}: there are {', '.join(ROWS)}")
+    if config.rows == "whitened":
+        return Fitted.from_parts(encoder, whitened(z_ND, config, run), z_ND)
+    kind = Centroids if config.rows == "plain" else UnitCentroids
+    head: Centroids = run.new("centroids", kind, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
+    if isinstance(head, UnitCentroids):
+        head.mean.copy_(z_ND.mean(0))
+        partition(head.unit(z_ND), head, config.restarts, config.iterations, run)
+        return Fitted.from_parts(encoder, head, z_ND)
     return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run), z_ND)
+
+
+@torch.no_grad()
+def whitened(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
+    """k-means on whitened rows as a linear head on the features: -|z - c|^2 orders clusters as 2 z c - |c|^2 does."""
+    rows = run.once("rows", reduced, z_ND, config.spaces, max(2, min(config.components, len(z_ND) // 10)), whiten=True)
+    found: Centroids = run.new("centroids", Centroids, rows.rows_Nd.shape[1], config.n_clusters)  # type: ignore[assignment]
+    found = partition(rows.rows_Nd, found, config.restarts, config.iterations, run)
+    head = Heads(*found.centroids.T.shape).to(z_ND.device)
+    head.weight.copy_(2 * found.centroids[None] / found.temperature)
+    head.bias.copy_(-found.centroids.square().sum(1)[None] / found.temperature)
+    return folded(head, rows)
 
 
 def partition(z_ND: Tensor, head: Centroids, restarts: int, iterations: int, run: Run, spherical: bool = False) -> Centroids:

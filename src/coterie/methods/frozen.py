@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Adam
 
 from coterie.clustering.neighbours import Neighbours, nearest
-from coterie.clustering.spaces import Reduced, reduced
+from coterie.clustering.spaces import Reduced, reduced, unit_by_space
 from coterie.clustering.spectral import spectral
 from coterie.errors import InputError
 from coterie.learning.diagnose import discord
@@ -45,9 +45,10 @@ class Config(PretextConfig):
 def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours, int]:
     """The rows, their neighbours for the widest neighbourhood, and how many of these are the usual one."""
     rows = run.once("rows", reduced, z_ND, config.spaces, max(config.components, 2 * config.n_clusters))
+    unit_ND = unit_by_space(z_ND - rows.mean_D, rows.space_D)  # axes that are left out tell little, but neighbours are a little better
     most = len(z_ND) - 1
     count = min(most, config.n_neighbors or max(3, min(MOST, round(ROOT * math.sqrt(len(z_ND) / config.n_clusters)))))
-    return rows, run.once("neighbours", nearest, rows.rows_Nd, min(most, round(WIDER * count))), count
+    return rows, run.once("neighbours", nearest, unit_ND, min(most, round(WIDER * count))), count
 
 
 def begin(heads: Heads, rows_Nd: Tensor, found: Neighbours, count: int, config: Config, run: Run, temperature: float = 1.0) -> None:
@@ -67,8 +68,10 @@ def begin(heads: Heads, rows_Nd: Tensor, found: Neighbours, count: int, config: 
 
 def starts(index_NK: Tensor, similarity_NK: Tensor, count: int, k: int, n_heads: int, run: Run) -> Tensor:
     """A spectral clustering for each head, (H, N) int64."""
-    wide = index_NK.shape[1], count
-    found = [spectral(index_NK[:, : wide[h % 2 == 0]], similarity_NK[:, : wide[h % 2 == 0]], k, run.rng("start", h)) for h in range(n_heads)]
+    found = []
+    for head in range(n_heads):
+        wide = slice(None if head % 2 else count)
+        found.append(spectral(index_NK[:, wide], similarity_NK[:, wide], k, run.rng("start", head)))
     return torch.stack(found)
 
 

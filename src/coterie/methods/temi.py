@@ -11,6 +11,7 @@ code. Shapes: N images, B batch, D feature, d components, H heads, K clusters or
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,14 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     batch_size = min(config.batch, n)
     steps = max(config.steps, n // batch_size)
 
-    state = {"heads": heads, "teacher": teacher, "best": best, "optimizer": optimizer, "shares": shares_HK, "chosen": chosen}
+    state: dict[str, Any] = {
+        "heads": heads,
+        "teacher": teacher,
+        "best": best,
+        "optimizer": optimizer,
+        "shares": shares_HK,
+        "chosen": chosen,
+    }
     for epoch in run.epochs("information", config.epochs, **state):
         rng = run.rng("information", epoch)
         for step in range(steps):
@@ -84,8 +92,8 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
                 shares_HK.lerp_(q_H2BK.mean(1), 1 - SHARES)
                 weight_B = (here_HBK * there_HBK).sum(-1).mean(0) if config.weighted else None
             one_HBK, other_HBK = (heads(z_2Bd) / config.temperature).split(batch_size, 1)
-            pairs = (one_HBK, there_HBK), (other_HBK, here_HBK)
-            loss_H = sum(temi_loss(student, taught, shares_HK, weight_B, config.beta) for student, taught in pairs) / 2
+            loss_H = temi_loss(one_HBK, there_HBK, shares_HK, weight_B, config.beta) / 2
+            loss_H = loss_H + temi_loss(other_HBK, here_HBK, shares_HK, weight_B, config.beta) / 2
             run.step(loss_H.sum(), optimizer)
             follow(teacher, heads, config.momentum)
         with torch.no_grad():
@@ -99,13 +107,13 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
         told = {"scores": [round(s, 4) for s in score_H.tolist()], "score": chosen["score"], "head": chosen["head"]}
         run.log(loss=loss_H.mean(), **told, **vital_signs(p_HNK[head]))
     with torch.no_grad():
-        best.weight /= config.temperature
-        best.bias /= config.temperature
+        best.weight.div_(config.temperature)
+        best.bias.div_(config.temperature)
     return folded(best, rows)
 
 
 def whole_loss(p_HNK: Tensor, index_NK: Tensor, beta: float) -> Tensor:
-    """The loss of each head over the whole set, (H,): each image with its five nearest, the clusters' shares as they are, all pairs alike."""
+    """The loss of each head over the whole set, (H,): each image with its five nearest, all pairs alike; shares as they are."""
     shares_HK, log_HNK, near_NK = p_HNK.mean(1), p_HNK.clamp(min=1e-30).log(), index_NK[:, :JUDGED]
     losses = [temi_loss(log_HNK, p_HNK[:, near_N], shares_HK, beta=beta) for near_N in near_NK.T]
     return torch.stack(losses).mean(0)

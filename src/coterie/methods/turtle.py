@@ -12,6 +12,7 @@ K clusters.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +38,8 @@ class Config(frozen.Config):
     steps: int = 10  # of the labelling, an epoch (6,000 in all in the paper, from a random start)
     inner_steps: int = 10  # of the classifiers for each of these (the paper's M)
     batch: int = 3000  # images a step, all when there are fewer (10,000 in the paper)
-    rate: float = 1e-2  # peak, Adam, cosine; of the labelling (1e-3 in the paper)
-    inner_rate: float = 1e-2  # Adam; of the classifiers (1e-3 in the paper)
+    rate: float = 2e-2  # peak, Adam, cosine; of the labelling (1e-3 in the paper)
+    inner_rate: float = 2e-2  # Adam; of the classifiers (1e-3 in the paper)
     entropy_weight: float = 10.0  # gamma, the paper's
     warm_start: bool = True  # the classifiers go on from where they were; else anew from zero for each step of the labelling
 
@@ -61,7 +62,7 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
     batch_size = min(config.batch, len(z_Nd))
 
-    state = {"heads": heads, "probes": probes, "best": best, "optimizer": optimizer, "inner": inner, "chosen": chosen}
+    state: dict[str, Any] = {"heads": heads, "probes": probes, "best": best, "optimizer": optimizer, "inner": inner, "chosen": chosen}
     for epoch in run.epochs("labelling", config.epochs, **state):
         rng = run.rng("labelling", epoch)
         for step in range(config.steps):

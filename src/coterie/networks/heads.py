@@ -49,7 +49,7 @@ class Heads(nn.Module):
 
 
 class UnitHeads(Heads):
-    """`Heads` among directions: features are seen from `mean`, and the columns of each encoder (`space`, its number) brought to unit length."""
+    """`Heads` among directions: features are seen from `mean`, the columns of each encoder (`space`, its number) at unit length."""
 
     space: Tensor
 
