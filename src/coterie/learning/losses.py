@@ -111,7 +111,7 @@ def fixmatch(
 def temi_loss(
     student_logits_BK: Tensor, teacher_p_BK: Tensor, marginal_K: Tensor, weight_B: Tensor | None = None, beta: float = 0.6
 ) -> Tensor:
-    """TEMI's loss (eqs. 4 to 8): minus the pointwise mutual information of a pair, log sum_c (q_s(c|x) q_t(c|x'))^beta / q_t(c), its mean.
+    """TEMI's loss: minus the pointwise mutual information of a pair, log sum_c (q_s(c|x) q_t(c|x'))^beta / q_t(c), its mean.
 
     The student sees one image, the teacher its neighbour; no gradient goes into the teacher or the marginal q_t(c), a running mean.
     weight_B: how surely a pair shares a cluster, sum_c q_t(c|x) q_t(c|x') averaged over heads. beta 0.6: the paper; below 1 it keeps
@@ -124,7 +124,7 @@ def temi_loss(
 
 
 def turtle_loss(labelling_BK: Tensor, probe_logits_BK: list[Tensor], entropy_weight: float = 10.0) -> Tensor:
-    """TURTLE's loss of a labelling (eqs. 7 and 9): the cross-entropy of linear classifiers that were fitted to it, summed over spaces, less
+    """TURTLE's loss of a labelling: the cross-entropy of linear classifiers that were fitted to it, summed over spaces, less
     gamma times the entropy of the mean label.
 
     labelling_BK  probabilities, through which the gradient goes; probe_logits_BK: of each space, (B, K), no gradient goes into them.

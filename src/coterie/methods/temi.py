@@ -39,7 +39,7 @@ class Config(frozen.Config):
 
     beta: float = 0.6  # the paper; below 1 keeps clusters from emptying
     temperature: float = 0.1  # divides the logits of student and teacher (the published code)
-    weighted: bool = True  # pairs count as surely as they share a cluster (eq. 8)
+    weighted: bool = True  # pairs count as surely as they share a cluster
     epochs: int = 10  # 100 in the published code, from a random start
     steps: int = 10  # least updates an epoch
     batch: int = 512  # images, each with one neighbour (the published code)
