@@ -2,7 +2,8 @@
 
     rows        each encoder's features seen from their mean at unit length, on their main axes
     start       every head from a spectral clustering of its own: half of them on wider neighbourhoods; or at random, as the papers
-    choice      the head and epoch with which neighbours differ least, sizes being even (`diagnose.discord`); no label is looked at
+    choice      the head with which neighbours differ least, sizes being even (`diagnose.discord`), of the last epoch: the first ones lie
+                near the start, which was cut along the same neighbours, and would win by that alone. No label is looked at
 
 Shapes: N images, d components, H heads, K clusters or neighbours.
 """

@@ -46,7 +46,7 @@ class Config(frozen.Config):
     rate: float = 3e-3  # peak, AdamW, cosine (1e-4 in the published code)
     decay: float = 1e-4  # weight decay (the published code)
     momentum: float = 0.99  # of the teacher, an update (0.996 in the published code, for more updates)
-    choice: str = "discord"  # of head and epoch: how often neighbours differ, and how uneven sizes are; or loss, the paper's
+    choice: str = "discord"  # of the head: how often neighbours differ, and how uneven sizes are; or loss, the paper's
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -56,7 +56,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 
 
 def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
-    """Stages 2 and 3: H heads at once; the teacher's head and epoch that `choice` finds best over the whole set is returned."""
+    """Stages 2 and 3: H heads at once; the teacher's head that `choice` finds best over the whole set in the last epoch is returned."""
     if config.choice not in ("discord", "loss"):
         raise InputError(f"choice={config.choice}: there are discord, loss")
     rows, found, count = frozen.prepare(z_ND, config, run)
@@ -67,18 +67,10 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     best = heads.select(0)
     optimizer = AdamW(heads.parameters(), weight_decay=config.decay)
     shares_HK = torch.full((config.n_heads, config.n_clusters), 1 / config.n_clusters, device=z_Nd.device)
-    chosen = {"score": float("inf"), "epoch": 0, "head": 0}
     batch_size = min(config.batch, n)
     steps = max(config.steps, n // batch_size)
 
-    state: dict[str, Any] = {
-        "heads": heads,
-        "teacher": teacher,
-        "best": best,
-        "optimizer": optimizer,
-        "shares": shares_HK,
-        "chosen": chosen,
-    }
+    state: dict[str, Any] = {"heads": heads, "teacher": teacher, "best": best, "optimizer": optimizer, "shares": shares_HK}
     for epoch in run.epochs("information", config.epochs, **state):
         rng = run.rng("information", epoch)
         for step in range(steps):
@@ -100,11 +92,9 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
             p_HNK = softmax(teacher(z_Nd) / config.temperature)
         score_H = frozen.scores(p_HNK, index_NK) if config.choice == "discord" else whole_loss(p_HNK, index_NK, config.beta)
         head = int(score_H.argmin())
-        if float(score_H[head]) < chosen["score"]:
-            chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
-            best.load_state_dict(teacher.select(head).state_dict())  # type: ignore[operator]
+        best.load_state_dict(teacher.select(head).state_dict())  # type: ignore[operator]
         run.trace(p_HNK.argmax(-1).cpu())
-        told = {"scores": [round(s, 4) for s in score_H.tolist()], "score": chosen["score"], "head": chosen["head"]}
+        told = {"scores": [round(s, 4) for s in score_H.tolist()], "score": float(score_H[head]), "head": head}
         run.log(loss=loss_H.mean(), **told, **vital_signs(p_HNK[head]))
     with torch.no_grad():
         best.weight.div_(config.temperature)

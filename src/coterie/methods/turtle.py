@@ -51,7 +51,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 
 
 def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
-    """Stages 2 and 3: H labellings at once; the one, and the epoch, with which neighbours differ least is returned."""
+    """Stages 2 and 3: H labellings at once; the one with which neighbours differ least in the last epoch is returned."""
     rows, found, count = frozen.prepare(z_ND, config, run)
     z_Nd, widths, index_NK = rows.rows_Nd, rows.widths.tolist(), found.index_NK[:, :count]
     heads: Heads = run.new("labelling", Heads, z_Nd.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
@@ -59,10 +59,9 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     probes = run.new("classifiers", classifiers, widths, config.n_clusters, config.n_heads)
     best = heads.select(0)
     optimizer, inner = Adam(heads.parameters()), Adam(probes.parameters(), config.inner_rate)
-    chosen = {"score": float("inf"), "epoch": 0, "head": 0}
     batch_size = min(config.batch, len(z_Nd))
 
-    state: dict[str, Any] = {"heads": heads, "probes": probes, "best": best, "optimizer": optimizer, "inner": inner, "chosen": chosen}
+    state: dict[str, Any] = {"heads": heads, "probes": probes, "best": best, "optimizer": optimizer, "inner": inner}
     for epoch in run.epochs("labelling", config.epochs, **state):
         rng = run.rng("labelling", epoch)
         for step in range(config.steps):
@@ -82,11 +81,9 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
             p_HNK = softmax(heads(z_Nd))
         score_H = frozen.scores(p_HNK, index_NK)
         head = int(score_H.argmin())
-        if float(score_H[head]) < chosen["score"]:
-            chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
-            best.load_state_dict(heads.select(head).state_dict())
+        best.load_state_dict(heads.select(head).state_dict())
         run.trace(p_HNK.argmax(-1).cpu())
-        told = {"scores": [round(s, 4) for s in score_H.tolist()], "score": chosen["score"], "head": chosen["head"]}
+        told = {"scores": [round(s, 4) for s in score_H.tolist()], "score": float(score_H[head]), "head": head}
         run.log(loss=loss_H.mean(), **told, **vital_signs(p_HNK[head]))
     return folded(best, rows)
 
