@@ -261,9 +261,7 @@ class DeepCluster(ImageClusterer):
 
 
 class PCP(ImageClusterer):
-    __doc__ = (
-        f"PCP (Zhang et al. 2020): clusters that grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
-    )
+    __doc__ = f"PCP (Zhang et al. 2020): clusters grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
     method = "pcp"
 
 
