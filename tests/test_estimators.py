@@ -16,12 +16,14 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from coterie import KMeans, open_images
 from coterie import load as load_run
 from coterie.errors import InputError
-from coterie.estimators import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, DeepCluster
+from coterie.estimators import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, TEMI, TURTLE, DeepCluster
 from coterie.evaluate import metrics
 
 TINY = {
     SCAN: {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 0, "n_heads": 3},
     SPICE: {"image_size": 16, "pretext_epochs": 4, "head_epochs": 3, "head_steps": 4, "joint_epochs": 0, "n_heads": 6},
+    TEMI: {"image_size": 16, "pretext_epochs": 4, "n_heads": 2, "epochs": 2},
+    TURTLE: {"image_size": 16, "pretext_epochs": 4, "n_heads": 2, "epochs": 2},
     DeepCluster: {"image_size": 16, "epochs": 3, "batch": 32, "restarts": 2, "final": "k-means"},
     PCP: {"image_size": 16, "epochs": 4, "batch": 16},
     IR: {"image_size": 16, "pretext_epochs": 4, "pretext_batch": 16},
@@ -38,6 +40,8 @@ SHORT = {  # where it does not matter how good a fit is
 HEADS_ONLY = {
     SCAN: {"cluster_epochs": 1, "cluster_steps": 3, "n_heads": 1, "selflabel_epochs": 0},
     SPICE: {"head_epochs": 3, "head_steps": 2, "head_repeats": 2, "n_heads": 6},
+    TEMI: {"epochs": 1, "steps": 3, "n_heads": 1},
+    TURTLE: {"epochs": 1, "steps": 3, "n_heads": 1},
     DeepCluster: {"epochs": 0, "restarts": 1},
     KMeans: {"restarts": 1},
 }

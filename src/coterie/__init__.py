@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "SCAN": "estimators",
     "SPICE": "estimators",
+    "TEMI": "estimators",
+    "TURTLE": "estimators",
     "DeepCluster": "estimators",
     "PCP": "estimators",
     "IR": "estimators",
@@ -25,11 +27,26 @@ _HOMES = {
     "Images": "images",
     "InputError": "errors",
 }
-__all__ = ["AND", "IR", "IS", "PCP", "SCAN", "SPICE", "DeepCluster", "Images", "InputError", "KMeans", "load", "open_images"]
+__all__ = [
+    "AND",
+    "IR",
+    "IS",
+    "PCP",
+    "SCAN",
+    "SPICE",
+    "TEMI",
+    "TURTLE",
+    "DeepCluster",
+    "Images",
+    "InputError",
+    "KMeans",
+    "load",
+    "open_images",
+]
 
 if TYPE_CHECKING:
     from coterie.errors import InputError
-    from coterie.estimators import AND, IR, IS, PCP, SCAN, SPICE, DeepCluster, KMeans, load
+    from coterie.estimators import AND, IR, IS, PCP, SCAN, SPICE, TEMI, TURTLE, DeepCluster, KMeans, load
     from coterie.images import Images, open_images
 
 

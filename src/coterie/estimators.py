@@ -245,15 +245,23 @@ class SPICE(ImageClusterer):
     method = "spice"
 
 
+class TEMI(ImageClusterer):
+    __doc__ = f"TEMI (Adaloglou et al. 2023): mutual-information heads with a teacher, on frozen features.\n\n{ImageClusterer.__doc__}"
+    method = "temi"
+
+
+class TURTLE(ImageClusterer):
+    __doc__ = f"TURTLE (Gadetsky et al. 2024): the labelling to which linear classifiers generalise best.\n\n{ImageClusterer.__doc__}"
+    method = "turtle"
+
+
 class DeepCluster(ImageClusterer):
     __doc__ = f"DeepCluster (Caron et al. 2018; v2: 2020): the encoder learns its own clusters, epoch by epoch.\n\n{ImageClusterer.__doc__}"
     method = "deepcluster"
 
 
 class PCP(ImageClusterer):
-    __doc__ = (
-        f"PCP (Zhang et al. 2020): clusters that grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
-    )
+    __doc__ = f"PCP (Zhang et al. 2020): clusters grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
     method = "pcp"
 
 
@@ -277,7 +285,7 @@ class KMeans(ImageClusterer):
     method = "kmeans"
 
 
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, DeepCluster, PCP, IR, IS, AND, KMeans)}
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, KMeans)}
 
 
 def load(folder: str | Path) -> ImageClusterer:

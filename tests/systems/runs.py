@@ -18,6 +18,8 @@ from coterie.run.files import probabilities, read_json_lines, read_table
 TINY = {
     "scan": {"image_size": 16, "pretext_epochs": 4, "cluster_epochs": 3, "cluster_steps": 10, "selflabel_epochs": 1, "n_heads": 3},
     "spice": {"image_size": 16, "pretext_epochs": 4, "head_epochs": 3, "head_steps": 4, "joint_epochs": 2, "n_heads": 10},
+    "temi": {"image_size": 16, "pretext_epochs": 4, "n_heads": 2},
+    "turtle": {"image_size": 16, "pretext_epochs": 4, "n_heads": 2},
     "deepcluster": {"image_size": 16, "epochs": 4, "batch": 16, "draws": 4.0, "schedule": "cosine", "pseudo_clusters": 12, "restarts": 4},
     "pcp": {"image_size": 16, "epochs": 8, "batch": 16},
     "ir": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans as Reference
 
-from coterie import fitting
+from coterie import fitting, load
+from coterie.errors import InputError
 from coterie.evaluate import metrics
 from coterie.run.devices import Devices
 from coterie.run.files import read_json_lines
@@ -69,3 +70,42 @@ def test_finds_colours(tmp_path):
     fit(pictures, tmp_path / "run", "kmeans", clusters=3)
     labels, p = outcome(tmp_path / "run")
     assert metrics.accuracy(np.arange(60) % 3, labels) == 1.0 and p.max(1).min() > 0.5
+
+
+def stretched(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Four kinds that differ in small columns, beside two larger ones that tell nothing; and the same rows' kinds."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(200) % 4
+    rows = np.hstack([np.eye(4)[kinds] * 3 + rng.normal(size=(200, 4)) * 0.3, rng.normal(size=(200, 2)) * 5 + 100])
+    return rows.astype(np.float32), kinds
+
+
+@pytest.mark.parametrize("how", ["plain", "unit", "whitened"])
+def test_rows_may_be_plain_unit_or_whitened(tmp_path, how):
+    """A model says of the fitted rows what the fit said, however they were seen; whitened, a column with most of the variance decides
+    nothing."""
+    z, kinds = stretched()
+    fit(z, tmp_path / "run", "kmeans", encoder="precomputed", rows=how)
+    labels, p = outcome(tmp_path / "run")
+    assert np.array_equal(load(tmp_path / "run").predict(z), labels) and np.allclose(p.sum(1), 1, atol=1e-5)
+    if how == "whitened":
+        assert metrics.accuracy(kinds, labels) > metrics.accuracy(kinds, _plain(z, tmp_path)) + 0.2
+
+
+def _plain(z: np.ndarray, tmp_path) -> np.ndarray:
+    fit(z, tmp_path / "plain", "kmeans", encoder="precomputed")
+    return outcome(tmp_path / "plain")[0]
+
+
+def test_directions_are_seen_from_the_mean(tmp_path):
+    """Behind a common offset all rows point one way from the origin; lengths tell nothing."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(150) % 3
+    z = (np.eye(3, 12)[kinds] - np.eye(3, 12).mean(0) + rng.normal(size=(150, 12)) * 0.1) * rng.uniform(0.2, 5, (150, 1)) + 50
+    fit(z.astype(np.float32), tmp_path / "unit", "kmeans", clusters=3, encoder="precomputed", rows="unit")
+    assert metrics.accuracy(kinds, outcome(tmp_path / "unit")[0]) > 0.9
+
+
+def test_rows_of_another_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="rows=long: there are plain, unit, whitened"):
+        fit(stretched()[0], tmp_path / "run", "kmeans", encoder="precomputed", rows="long")

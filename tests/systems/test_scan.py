@@ -188,6 +188,20 @@ def test_precomputed_features_are_clustered(tmp_path):
     assert np.array_equal(model.predict(blobs()), model.labels_)
 
 
+def test_heads_of_wide_frozen_features_learn_on_their_main_axes(tmp_path):
+    """As good as on all columns, with a head on the features themselves; narrow features keep every column."""
+    from coterie.estimators import SCAN
+    from coterie.networks.model import load
+    from coterie.run.devices import Devices
+
+    wide = np.hstack([blobs() + 3, np.random.default_rng(1).normal(size=(90, 40)) * 0.3]).astype(np.float32)
+    settings = {"cluster_epochs": 5, "n_heads": 2, "components": 12}
+    for z, kind in ((wide, "UnitHeads"), (blobs(), "Heads")):
+        model = SCAN(3, encoder="precomputed", settings=settings, threads=1, run=str(tmp_path / kind)).fit(z)
+        assert metrics.accuracy(np.arange(90) % 3, model.labels_) > 0.95 and np.array_equal(model.predict(z), model.labels_)
+        assert type(load(tmp_path / kind, Devices("cpu", "fp32", 1)).head).__name__ == kind
+
+
 def test_precomputed_features_cannot_train_an_encoder(tmp_path):
     with pytest.raises(InputError, match="precomputed.*pretext=frozen"):
         fit(blobs(), tmp_path / "run", clusters=3, encoder="precomputed", pretext="simclr")

@@ -217,6 +217,11 @@ def _instance(pretext: str) -> Callable[[str, int, bool], dict[str, Any]]:
     return own
 
 
+def _frozen(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    """TEMI and TURTLE: the same everywhere, in seconds; the encoder and its pretext are the preset's."""
+    return {"epochs": 3} if preset == "quick" else {}
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "auto" if preset == "photos" else "pixels", "pretext": "frozen"}
 
@@ -224,6 +229,8 @@ def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "scan": _scan,
     "spice": _spice,
+    "temi": _frozen,
+    "turtle": _frozen,
     "deepcluster": _deepcluster,
     "pcp": _pcp,
     "ir": _instance("instance"),

@@ -108,6 +108,32 @@ def fixmatch(
     return torch.where(kept, losses, 0.0).mean(), kept.to(losses.dtype).mean()
 
 
+def temi_loss(
+    student_logits_BK: Tensor, teacher_p_BK: Tensor, marginal_K: Tensor, weight_B: Tensor | None = None, beta: float = 0.6
+) -> Tensor:
+    """TEMI's loss: minus the pointwise mutual information of a pair, log sum_c (q_s(c|x) q_t(c|x'))^beta / q_t(c), its mean.
+
+    The student sees one image, the teacher its neighbour; no gradient goes into the teacher or the marginal q_t(c), a running mean.
+    weight_B: how surely a pair shares a cluster, sum_c q_t(c|x) q_t(c|x') averaged over heads. beta 0.6: the paper; below 1 it keeps
+    clusters from emptying. Heads in front, (H, B, K) and (H, K): each its own, (H,).
+    """
+    log_q_BK = _float(student_logits_BK).mT.log_softmax(-2).mT
+    shared_BK = beta * (log_q_BK + teacher_p_BK.detach().clamp(min=TINY).log()) - marginal_K.clamp(min=TINY).log()[..., None, :]
+    information_B = shared_BK.mT.logsumexp(-2)
+    return -(information_B if weight_B is None else information_B * weight_B).mean(-1)
+
+
+def turtle_loss(labelling_BK: Tensor, probe_logits_BK: list[Tensor], entropy_weight: float = 10.0) -> Tensor:
+    """TURTLE's loss of a labelling: the cross-entropy of linear classifiers that were fitted to it, summed over spaces, less
+    gamma times the entropy of the mean label.
+
+    labelling_BK  probabilities, through which the gradient goes; probe_logits_BK: of each space, (B, K), no gradient goes into them.
+    gamma 10: the paper. Heads in front, (H, B, K): each its own, (H,).
+    """
+    misfit = sum(-(labelling_BK * logits.detach().mT.log_softmax(-2).mT).sum(-1).mean(-1) for logits in probe_logits_BK)
+    return misfit - entropy_weight * distribution_entropy(labelling_BK.mean(-2))
+
+
 def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
     """SimCLR's loss over V = 2 unit views of B images: each anchor finds its other view among the 2B - 1 other rows.
 

@@ -11,6 +11,8 @@ from coterie.errors import InputError
 METHODS = {
     "scan": "coterie.methods.scan",
     "spice": "coterie.methods.spice",
+    "temi": "coterie.methods.temi",
+    "turtle": "coterie.methods.turtle",
     "deepcluster": "coterie.methods.deepcluster",
     "pcp": "coterie.methods.pcp",
     "ir": "coterie.methods.instance_level:IR",
@@ -21,6 +23,8 @@ METHODS = {
 SUMMARIES = {
     "scan": "neighbours share a cluster, then confident images teach the network (Van Gansbeke et al. 2020)",
     "spice": "prototypes label the images near them, then reliable ones teach the network (Niu et al. 2022)",
+    "temi": "heads on frozen features that tell neighbours from chance, with a slow teacher (Adaloglou et al. 2023)",
+    "turtle": "the labelling of frozen features to which a linear classifier generalises best (Gadetsky et al. 2024)",
     "deepcluster": "the network learns its own clusters, is clustered again, and so on, from scratch (Caron et al. 2018; v2: 2020)",
     "pcp": "clusters that grow as the features do, purified before they are learned (Zhang et al. 2020)",
     "ir": "instance discrimination with a memory bank, then k-means (Wu et al. 2018)",

@@ -19,6 +19,7 @@ from torch.optim import Adam
 
 from coterie import augment
 from coterie.clustering.neighbours import nearest, with_itself
+from coterie.clustering.spaces import Reduced, reduced
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
@@ -31,7 +32,7 @@ from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.networks.encoder import PRECOMPUTED, features
-from coterie.networks.heads import Heads
+from coterie.networks.heads import Heads, folded
 from coterie.networks.teacher import follow, teacher_of
 from coterie.run import Run
 from coterie.run.devices import unwrap
@@ -46,6 +47,7 @@ class Config(FinalConfig):
 
     n_neighbors: Count = 20  # SCAN sec. 3.1 (50 on ImageNet)
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
+    spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     n_heads: Count = (
         20  # the published code uses 1 on small sets, 10 on ImageNet; the best of many is chosen by loss, and twenty cost about three
     )
@@ -55,6 +57,7 @@ class Config(FinalConfig):
     cluster_steps: Count = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: Count = 1000
     cluster_rate: Positive = 5e-3  # peak, Adam, cosine; the encoder is frozen
+    components: Whole = 128  # main axes on which heads learn when pretext=frozen gives more columns, or twice n_clusters; 0: all columns
     network_epochs: Whole = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
     network_batch: Count = 128
     network_rate: Positive = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
@@ -89,8 +92,11 @@ def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
     n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
+    rows = on_axes(z_ND, config, run)
+    z_ND = z_ND if rows is None else rows.rows_Nd
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
-    heads.standardise(z_ND)
+    if rows is None:
+        heads.standardise(z_ND)
     best = heads.select(0)
     optimizer = Adam(heads.parameters())
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
@@ -122,7 +128,16 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             head=chosen["head"],
             **vital_signs(p_HNK[head]),
         )
-    return best
+    return best if rows is None else folded(best, rows)
+
+
+def on_axes(z_ND: Tensor, config: Config, run: Run) -> Reduced | None:
+    """Features of a large frozen encoder on their main axes, where heads cost a tenth; None where all columns are few enough."""
+    most = max(config.components, 2 * config.n_clusters)
+    if config.pretext != "frozen" or not config.components or z_ND.shape[1] <= most:
+        return None
+    reduction: Reduced = run.once("rows", reduced, z_ND, config.spaces, most)
+    return reduction
 
 
 def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coterie.clustering.spaces import Reduced, unit_by_space
+
 WIDEST = 512  # hidden layer of a head
 
 
@@ -43,9 +45,35 @@ class Heads(nn.Module):
 
     def select(self, head: int) -> "Heads":
         """The head of that number alone, as a module of its own."""
-        one = Heads(self.weight.shape[2], self.weight.shape[1])
+        one = type(self)(self.weight.shape[2], self.weight.shape[1])
         one.load_state_dict(self.state_dict() | {"weight": self.weight[head : head + 1], "bias": self.bias[head : head + 1]})
         return one.to(self.weight.device)
+
+
+class UnitHeads(Heads):
+    """`Heads` among directions: features are seen from `mean`, the columns of each encoder (`space`, its number) at unit length."""
+
+    space: Tensor
+
+    def __init__(self, n_features: int, n_clusters: int, n_heads: int = 1):
+        super().__init__(n_features, n_clusters, n_heads)
+        self.register_buffer("space", torch.zeros(n_features, dtype=torch.int64))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        z_BD = unit_by_space(features_BD - self.mean, self.space)
+        return (torch.einsum("bd,hkd->hkb", z_BD, self.weight) + self.bias[..., None]).mT
+
+
+@torch.no_grad()
+def folded(heads: Heads, rows: Reduced) -> UnitHeads:
+    """Heads on the features themselves that say what `heads` say of the rows."""
+    weight_HKd = heads.weight * heads.scale
+    weight_HKD = weight_HKd @ rows.axes_Dd.T
+    whole = UnitHeads(len(rows.mean_D), heads.weight.shape[1], heads.weight.shape[0]).to(rows.mean_D.device)
+    whole.mean.copy_(rows.mean_D), whole.space.copy_(rows.space_D)
+    whole.weight.copy_(weight_HKD)
+    whole.bias.copy_(heads.bias - weight_HKd @ heads.mean - weight_HKD @ rows.centre_D)
+    return whole
 
 
 class MlpHeads(nn.Module):

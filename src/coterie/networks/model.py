@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from coterie.errors import InputError, words
 from coterie.images import Images
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
-from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids
+from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids, UnitHeads
 from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, type[nn.Module]] = {"Heads": Heads, "MlpHeads": MlpHeads, "Centroids": Centroids, "UnitCentroids": UnitCentroids}
+HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, MlpHeads, Centroids, UnitCentroids)}
 FILE = "model.safetensors"
 SIZES = {"projection": (0, 1 << 16), "image_size": (1, 1 << 12), "n_features": (1, 1 << 30), "n_clusters": (1, 1 << 30)}  # least, most
 

@@ -60,5 +60,6 @@ def named_tuples() -> dict[str, Callable[..., Any]]:
     """The results that `Run.once` keeps with their names."""
     from coterie.clustering.kmeans import Clustering
     from coterie.clustering.neighbours import Neighbours
+    from coterie.clustering.spaces import Reduced
 
-    return {"Clustering": Clustering, "Neighbours": Neighbours}
+    return {"Clustering": Clustering, "Neighbours": Neighbours, "Reduced": Reduced}

@@ -1,0 +1,81 @@
+"""What the heads on frozen features share (TEMI, TURTLE): the rows they learn on, where they start, and which of them is the best.
+
+    rows        each encoder's features seen from their mean at unit length, on their main axes
+    start       every head from a spectral clustering of its own: half of them on wider neighbourhoods; or at random, as the papers
+    choice      the head with which neighbours differ least, sizes being even (`diagnose.discord`), of the last epoch: the first ones lie
+                near the start, which was cut along the same neighbours, and would win by that alone. No label is looked at
+
+Shapes: N images, d components, H heads, K clusters or neighbours.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Adam
+
+from coterie.clustering.neighbours import Neighbours, nearest
+from coterie.clustering.spaces import Reduced, reduced, unit_by_space
+from coterie.clustering.spectral import spectral
+from coterie.errors import InputError
+from coterie.learning.diagnose import discord
+from coterie.methods.pretext import PretextConfig
+from coterie.networks.heads import Heads
+from coterie.run import Run
+
+ROOT = 2.5  # neighbours for the root of N / K: 14 of 30 images a kind, 56 of 500; neighbourhoods grow more slowly than kinds
+WIDER = 1.6  # times as many neighbours for every second head
+MOST = 100  # neighbours
+TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
+SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
+
+
+@dataclass(frozen=True)
+class Config(PretextConfig):
+    """Settings of heads on frozen features."""
+
+    spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
+    components: int = 64  # main axes kept of each encoder's features, or twice n_clusters where that is more
+    start: str = "spectral"  # or random, as the papers
+    n_neighbors: int = 0  # of the start, the pairs and the choice; 0: 2.5 times the root of images a cluster, at most 100
+    n_heads: int = 4  # each from a start of its own; the best is chosen by what neighbours say
+
+
+def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours, int]:
+    """The rows, their neighbours for the widest neighbourhood, and how many of these are the usual one."""
+    rows = run.once("rows", reduced, z_ND, config.spaces, max(config.components, 2 * config.n_clusters))
+    unit_ND = unit_by_space(z_ND - rows.mean_D, rows.space_D)  # axes that are left out tell little, but neighbours are a little better
+    most = len(z_ND) - 1
+    count = min(most, config.n_neighbors or max(3, min(MOST, round(ROOT * math.sqrt(len(z_ND) / config.n_clusters)))))
+    return rows, run.once("neighbours", nearest, unit_ND, min(most, round(WIDER * count))), count
+
+
+def begin(heads: Heads, rows_Nd: Tensor, found: Neighbours, count: int, config: Config, run: Run, temperature: float = 1.0) -> None:
+    """Heads learn the clusters they start from; as they are with start=random. `temperature` divides their logits."""
+    if config.start not in ("spectral", "random"):
+        raise InputError(f"start={config.start}: there are spectral, random")
+    if config.start == "random":
+        return
+    labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, count, config.n_clusters, config.n_heads, run)
+    updates, rate = TAUGHT
+    optimizer = Adam(heads.parameters(), rate * temperature)
+    for _ in range(updates):
+        logits_HNK = heads(rows_Nd) / temperature
+        loss = F.cross_entropy(logits_HNK.flatten(0, 1), labels_HN.flatten(), label_smoothing=SOFT)
+        run.step(loss * config.n_heads, optimizer)
+
+
+def starts(index_NK: Tensor, similarity_NK: Tensor, count: int, k: int, n_heads: int, run: Run) -> Tensor:
+    """A spectral clustering for each head, (H, N) int64."""
+    found = []
+    for head in range(n_heads):
+        wide = slice(None if head % 2 else count)
+        found.append(spectral(index_NK[:, wide], similarity_NK[:, wide], k, run.rng("start", head)))
+    return torch.stack(found)
+
+
+def scores(p_HNK: Tensor, index_NK: Tensor) -> Tensor:
+    """How bad each head is, (H,): how often neighbours differ, and how uneven sizes are. No label is looked at."""
+    return torch.tensor([discord(labels_N, index_NK, p_HNK.shape[-1]) for labels_N in p_HNK.argmax(-1)])
