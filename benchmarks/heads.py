@@ -31,8 +31,10 @@ HEADS = {
     "scan": ("scan", {}),
     "scan all columns": ("scan", {"components": 0}),
     "temi": ("temi", {}),
+    "temi spectral start": ("temi", {"start": "spectral"}),
     "temi random start": ("temi", {"start": "random", "n_heads": 16, "epochs": 60, "choice": "loss"}),
     "turtle": ("turtle", {}),
+    "turtle spectral start": ("turtle", {"start": "spectral"}),
     "turtle random start": ("turtle", {"start": "random", "n_heads": 8, "epochs": 40}),
 }
 

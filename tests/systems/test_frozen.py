@@ -37,7 +37,7 @@ def test_the_papers_random_start_is_there_and_starts_elsewhere(name, tmp_path):
     more = {"start": "random", "epochs": 20, "n_heads": 6}
     fit(z, tmp_path / "random", name, clusters=8, encoder="precomputed", **more)
     assert metrics.accuracy(kinds, outcome(tmp_path / "random")[0]) > 0.4
-    with pytest.raises(InputError, match="start=middle: there are spectral, random"):
+    with pytest.raises(InputError, match="start=middle: there are both, spectral, random"):
         fit(z, tmp_path / "other", name, clusters=8, encoder="precomputed", start="middle")
 
 
@@ -67,7 +67,7 @@ def test_after_a_pretext_the_kinds_of_pictures(name, drawn, tmp_path):
     assert rows(tmp_path / "0")[-len(lines) :] == [(STAGE[name], epoch) for epoch in range(3)]
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
+@pytest.mark.parametrize("after", [1, 21, 22])
 def test_killed_and_continued_same_bits(name, tmp_path, monkeypatch, after):
     z, _ = planted(0)
     settings = {"clusters": 8, "encoder": "precomputed"}

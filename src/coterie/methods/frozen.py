@@ -1,7 +1,8 @@
 """What the heads on frozen features share (TEMI, TURTLE): the rows they learn on, where they start, and which of them is the best.
 
     rows        each encoder's features seen from their mean at unit length, on their main axes
-    start       every head from a spectral clustering of its own: half of them on wider neighbourhoods; or at random, as the papers
+    start       every head but the last from a spectral clustering of its own, half of them on wider neighbourhoods; the last from SCAN's
+                clustering stage, which errs elsewhere; or all at random, as the papers
     choice      the head with which neighbours differ least, sizes being even (`diagnose.discord`), of the last epoch: the first ones lie
                 near the start, which was cut along the same neighbours, and would win by that alone. No label is looked at
 
@@ -9,7 +10,7 @@ Shapes: N images, d components, H heads, K clusters or neighbours.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from coterie.clustering.spaces import Reduced, reduced, unit_by_space
 from coterie.clustering.spectral import spectral
 from coterie.errors import InputError
 from coterie.learning.diagnose import discord
+from coterie.methods import scan
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.heads import Heads
 from coterie.run import Run
@@ -28,6 +30,8 @@ from coterie.run import Run
 ROOT = 2.5  # neighbours for the root of N / K: 14 of 30 images a kind, 56 of 500; neighbourhoods grow more slowly than kinds
 WIDER = 1.6  # times as many neighbours for every second head
 MOST = 100  # neighbours
+STARTS = ("both", "spectral", "random")
+SCAN_COST = 400  # heads times clusters of SCAN, at most (but 4 heads)
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
 
@@ -38,9 +42,9 @@ class Config(PretextConfig):
 
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     components: int = 64  # main axes kept of each encoder's features, or twice n_clusters where that is more
-    start: str = "spectral"  # or random, as the papers
+    start: str = "both"  # spectral, and one head from SCAN's clustering stage; or spectral alone; or random, as the papers
     n_neighbors: int = 0  # of the start, the pairs and the choice; 0: 2.5 times the root of images a cluster, at most 100
-    n_heads: int = 4  # each from a start of its own; the best is chosen by what neighbours say
+    n_heads: int = 5  # each from a start of its own; the best is chosen by what neighbours say
 
 
 def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours, int]:
@@ -52,13 +56,17 @@ def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours
     return rows, run.once("neighbours", nearest, unit_ND, min(most, round(WIDER * count))), count
 
 
-def begin(heads: Heads, rows_Nd: Tensor, found: Neighbours, count: int, config: Config, run: Run, temperature: float = 1.0) -> None:
+def begin(
+    heads: Heads, z_ND: Tensor, rows_Nd: Tensor, found: Neighbours, count: int, config: Config, run: Run, temperature: float = 1.0
+) -> None:
     """Heads learn the clusters they start from; as they are with start=random. `temperature` divides their logits."""
-    if config.start not in ("spectral", "random"):
-        raise InputError(f"start={config.start}: there are spectral, random")
+    if config.start not in STARTS:
+        raise InputError(f"start={config.start}: there are {', '.join(STARTS)}")
     if config.start == "random":
         return
     labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, count, config.n_clusters, config.n_heads, run)
+    if config.start == "both" and config.n_heads > 1:
+        labels_HN[-1] = of_scan(z_ND, found.index_NK, config, run)
     updates, rate = TAUGHT
     optimizer = Adam(heads.parameters(), rate * temperature)
     for _ in range(updates):
@@ -74,6 +82,15 @@ def starts(index_NK: Tensor, similarity_NK: Tensor, count: int, k: int, n_heads:
         wide = slice(None if head % 2 else count)
         found.append(spectral(index_NK[:, wide], similarity_NK[:, wide], k, run.rng("start", head)))
     return torch.stack(found)
+
+
+def of_scan(z_ND: Tensor, index_NK: Tensor, config: Config, run: Run) -> Tensor:
+    """The cluster of each image by SCAN's clustering stage, (N,) int64; with many clusters by fewer of its heads, which cost as K does."""
+    shared = {field.name: getattr(config, field.name) for field in fields(PretextConfig)} | {"pretext": "frozen"}
+    few = max(4, min(scan.Config.n_heads, SCAN_COST // config.n_clusters))
+    head = scan.cluster(z_ND, index_NK[:, : scan.Config.n_neighbors], scan.Config(**shared, spaces=config.spaces, n_heads=few), run)
+    with torch.no_grad():
+        return head(z_ND)[0].argmax(1)
 
 
 def scores(p_HNK: Tensor, index_NK: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     rows, found, count = frozen.prepare(z_ND, config, run)
     z_Nd, index_NK, n = rows.rows_Nd, found.index_NK[:, :count], len(z_ND)
     heads: Heads = run.new("heads", Heads, z_Nd.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
-    frozen.begin(heads, z_Nd, found, count, config, run, config.temperature)
+    frozen.begin(heads, z_ND, z_Nd, found, count, config, run, config.temperature)
     teacher = teacher_of(heads)
     best = heads.select(0)
     optimizer = AdamW(heads.parameters(), weight_decay=config.decay)

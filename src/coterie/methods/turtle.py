@@ -1,7 +1,7 @@
 """TURTLE: Let Go of Your Labels with Unsupervised Transfer (Gadetsky, Jiang, Brbic, ICML 2024), algorithm 1.
 
     1. features         of one or several frozen encoders: the spaces                          (any pretext)
-    2. labelling        tau(x), the softmax of a linear map of all spaces; it starts from a spectral clustering
+    2. labelling        tau(x), the softmax of a linear map of all spaces; it starts from a spectral clustering, or from SCAN's
     3. repeat           M steps of a linear classifier in each space towards tau              (inner problem, warm start)
                         one step of tau towards what these classifiers say, cross-entropy less gamma times the entropy of the mean label
 
@@ -54,7 +54,7 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     rows, found, count = frozen.prepare(z_ND, config, run)
     z_Nd, widths, index_NK = rows.rows_Nd, rows.widths.tolist(), found.index_NK[:, :count]
     heads: Heads = run.new("labelling", Heads, z_Nd.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
-    frozen.begin(heads, z_Nd, found, count, config, run)
+    frozen.begin(heads, z_ND, z_Nd, found, count, config, run)
     probes = run.new("classifiers", classifiers, widths, config.n_clusters, config.n_heads)
     best = heads.select(0)
     optimizer, inner = Adam(heads.parameters()), Adam(probes.parameters(), config.inner_rate)
