@@ -156,7 +156,8 @@ def finished_run(rng: np.random.Generator, place: Path, end: float) -> Iterator[
                     file.write_bytes(damaged(kept[file], rng))
                 outcome, value = answered(ask)
                 if outcome == "answer":
-                    outcome = "as before" if value == before[verb][1] else "silent difference"
+                    said = verb == "show" and value["files"] != before[verb][1]["files"]  # that nothing was compared: there is no manifest
+                    outcome = "as before" if value == before[verb][1] else "said" if said else "silent difference"
                     if outcome == "silent difference":
                         print(f"{verb} after {'loss of' if accident == 0 else 'damage to'} {file.name}", file=sys.stderr)
                 yield f"{file.name}, {verb}", outcome

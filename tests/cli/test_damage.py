@@ -2,6 +2,7 @@
 another result."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -146,6 +147,22 @@ def test_a_missing_file_is_named(root, verb):
         with pytest.raises(InputError, match=rf"{name} is missing; restore it from a copy, or fit again into a new folder"):
             VERBS[verb](root)
         (root / "run" / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(root, verb, sealed):
+    if not sealed:
+        (root / "run" / manifest.NAME).unlink()
+    names = READS[verb] - {"metrics.json"} - ({manifest.NAME} if not sealed else set())
+    for name in sorted(names):
+        kept = root / "run" / name
+        kept.rename(root / "kept")
+        os.mkfifo(kept)
+        with pytest.raises(InputError, match=rf"{name}.* not a regular file|{name}.* pipe|damaged: .*{name}"):
+            VERBS[verb](root)
+        kept.unlink()
+        (root / "kept").rename(kept)
 
 
 def test_fit_names_all_that_is_damaged(root):

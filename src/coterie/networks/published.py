@@ -10,6 +10,7 @@ from pathlib import Path
 from coterie.errors import InputError
 
 JOIN = "+"  # between two names: their features side by side
+MOST = 8  # names joined: each is a network of its own
 EXTRA = "coterie[photos]"
 
 
@@ -90,8 +91,10 @@ def in_hub_cache(repository: str | None) -> Path | None:
 
 
 def parts(name: str) -> list[str]:
-    """The names on both sides of each "+". Raises InputError when one is missing."""
+    """The names on both sides of each "+". Raises InputError when one is missing, or when they are too many."""
     found = name.split(JOIN)
+    if len(found) > MOST:
+        raise InputError(f"encoder: {len(found)} names joined by {JOIN}; {MOST} at most")
     if len(found) > 1 and not all(found):
         raise InputError(f"encoder {name!r}: wanted a name on both sides of {JOIN}")
     return found

@@ -20,6 +20,8 @@ def load_weights(encoder: Encoder, file: Path) -> None:
     from safetensors.torch import load_file
 
     file = file / "model.safetensors" if file.is_dir() else file
+    if file.exists() and not file.is_file():  # a pipe would be waited for without end, whatever signal comes
+        raise InputError(f"--weights {file}: a pipe or a device, not a file; write what it gives to a file")
     try:
         with safe_open(file, "pt") as opened:
             of_a_run = "tree" in (opened.metadata() or {})
@@ -54,7 +56,15 @@ def encoder_of_run(file: Path) -> str | None:
     file = file / "model.safetensors" if file.is_dir() else file
     try:
         return checkpoint.load(file)["encoder"]
-    except (FileNotFoundError, InputError, KeyError, TypeError):  # no run's: whoever loads it says what is wrong
+    except (
+        OSError,
+        InputError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        AttributeError,
+    ):  # no run's: whoever loads it says what is wrong
         return None
 
 

@@ -39,6 +39,8 @@ def load(path: Path) -> Any:
     """The state saved at `path`, tensors on the CPU. InputError naming the file when it is damaged, FileNotFoundError when absent."""
     if not path.exists():
         raise FileNotFoundError(path)
+    if not path.is_file():  # a pipe would be waited for without end, whatever signal comes
+        raise Damaged(f"{path.name} is a pipe or a device, not a file; {_RESTORE}")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}

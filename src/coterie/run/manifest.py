@@ -51,6 +51,8 @@ def check(path: Path) -> None:
     """Raises InputError unless `path` is there and, where it belongs to a run with a manifest, has the bytes that were written."""
     if not path.exists():
         raise _absent(path)
+    if not path.is_file():  # a pipe would be waited for without end
+        raise damaged(path, "is not a regular file")
     if path.name not in FITTED and path.name not in MADE_AGAIN:
         return
     known = _listed(path.parent, path.name)
@@ -107,6 +109,8 @@ def _listed(folder: Path, name: str) -> dict[str, Any] | None:
 def _files(folder: Path) -> dict[str, Any] | None:
     """The entries of the manifest, None where there is none. Raises InputError when it is damaged itself."""
     path = folder / NAME
+    if path.exists() and not path.is_file():
+        raise damaged(path, "is not a regular file")
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
