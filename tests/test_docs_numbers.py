@@ -2,7 +2,8 @@
 
 A measurement is a number with three decimals, one with two in a section called Numbers, and any with a unit of `UNITS`; but not in `code`,
 in what tells of a paper ("(paper: 0.736)", the sections Differences and Settings), or in `GIVEN`. It must stand in a csv that its paragraph
-names, or the last one before it in the section, rounded as the page has it; in a table under a head of `HEADS`, in those columns.
+names, or the last one before it in the section, rounded as the page has it; in a table under a head of `HEADS`, in those columns. That sees
+most wrong numbers, not all: the tables that matter most are made again in test_docs_tables.py.
 """
 
 import csv
@@ -25,13 +26,13 @@ UNITS = {  # what follows numbers -> the columns they may stand in, and the colu
     "times": ("ratio", 1), "images a second": ("images_per_second|ours", 1),
 }  # fmt: skip
 HEADS = {  # words in the head of a table's column -> the columns
-    "images a second": "images_per_second|ours", "NMI(t": "nmi_first|nmi_last", "NMI": "^nmi$", "ARI": "^ari$", "kNN": "^knn_acc$", "second": "seconds",
-    ", s": "seconds", "on pixels": "^baseline_acc$", "oracle": "oracle$|^clustering_acc$|^train_acc$", "features": "^(features_kmeans_)?acc$",
-    "ACC": "^acc$", "worst": "^acc$", "ratio": "^ratio$",
+    "images a second": "images_per_second|ours", "NMI(t": "nmi_first|nmi_last", "NMI": "^nmi$", "ARI": "^ari$", "kNN": "^knn_acc$",
+    "second": "seconds", ", s": "seconds", "on pixels": "^baseline_acc$", "oracle": "oracle$|^clustering_acc$|^train_acc$",
+    "features": "^(features_kmeans_)?acc$", "ACC": "^acc$", "worst": "^acc$", "ratio": "^ratio$",
 }  # fmt: skip
 ROWS = {  # how a row begins, where its head says nothing or ACC -> the columns
-    "`kmeans`": "^baseline_acc$", "k-means on pixels": "^baseline_acc$", "k-means on": "^(features_kmeans_)?acc$", "weighted kNN": "^knn_acc$",
-    "ACC": "^acc$", "NMI(t": "nmi_first|nmi_last", "time": "^ratio$", "inertia": "^quality, ratio$",
+    "`kmeans`": "^baseline_acc$", "k-means on pixels": "^baseline_acc$", "k-means on": "^(features_kmeans_)?acc$",
+    "weighted kNN": "^knn_acc$", "ACC": "^acc$", "NMI(t": "nmi_first|nmi_last", "time": "^ratio$", "inertia": "^quality, ratio$",
 }  # fmt: skip
 WHOLE = ("seconds", "images_per_second|ours")  # columns of a page in which every number counts
 OTHERS = ("Differences", "Settings")  # sections of what papers, their code and ours set
@@ -139,11 +140,10 @@ def test_every_measurement_of_a_page_is_a_row(page):
 @pytest.mark.parametrize(
     ("page", "right", "wrong"),
     [
-        ("README.md", "| 0.970 (0.953) |", "| 0.990 (0.953) |"),
+        ("README.md", "(0.686, 0.682, 0.649)", "(0.686, 0.682, 0.694)"),
         ("README.md", "| 81 to 98 |", "| 81 to 89 |"),
         ("README.md", "177 s, 0.27 of its time", "117 s, 0.27 of its time"),
         ("README.md", "13 to 17 times", "13 to 27 times"),
-        ("docs/verdict.md", "digits 0.965", "digits 0.975"),
         ("docs/methods/scan.md", "0.969 ± 0.011", "0.969 ± 0.021"),
         ("docs/methods/kmeans.md", "| 0.16 to 0.22 |", "| 0.06 to 0.22 |"),
         ("docs/methods/pcp.md", "(`headline.csv`, `stages.csv`)", ""),
