@@ -121,7 +121,7 @@ def test_an_unknown_method_or_preset_is_named():
 
 ALL = {(method, field.name): field for method in methods.METHODS for field in fields(methods.method(method).Config)}
 HINTS = {method: get_type_hints(methods.method(method).Config, include_extras=True) for method in methods.METHODS}
-FREE = {"encoder", "weights", "prior", "joint_encoder"}  # texts: names, paths, numbers with commas
+FREE = {"encoder", "weights", "prior", "joint_encoder", "spaces"}  # texts: names, paths, numbers with commas
 ANY = {"vote_drop", "vote_add"}  # scores, which lie on both sides of zero
 DOCS = Path(__file__).parents[2] / "docs" / "methods"
 
@@ -154,7 +154,7 @@ def test_nonsense_is_refused_by_name(method):
             assert "at least" in (said := refused(method, name, "-1")) or "more than" in said
 
 
-NEVER_0 = "n_clusters n_heads n_neighbors batch rounds draws pretext_batch pretext_rate pretext_temperature queue max_pixels image_size"
+NEVER_0 = "n_clusters n_heads batch rounds draws pretext_batch pretext_rate pretext_temperature queue max_pixels image_size"
 NEVER_0 += " cluster_rate selflabel_rate selflabel_batch head_rate joint_rate joint_batch temperature classifier_rate final_neighbors"
 NEVER_0 += " restarts iterations"
 NOT_ALL = "momentum bank_momentum reliable_bar"  # nothing would ever be learned, or pass
@@ -170,11 +170,12 @@ def test_what_cannot_be_0_or_more_than_all_is_refused(names, value):
 
 
 def documented() -> list[tuple[str, str, str]]:
-    """(method, setting, value) of each value that a settings table explains, as "0: ..." or "1: ..."."""
+    """(method, setting, value) of each value that a settings table explains, as "0: ..." or "1: ..."; shared ones stand on SCAN's page,
+    where a method's own does not say more."""
     rows = []
     for method in methods.METHODS:
-        page = (DOCS / f"{method}.md").read_text() + (DOCS / "scan.md").read_text()
-        for name, meaning in re.findall(r"^\| `(\w+)` \| \w+ \| `.*?` \| (.*?) \|$", page, re.M):
+        page = (DOCS / "scan.md").read_text() + (DOCS / f"{method}.md").read_text()
+        for name, meaning in dict(re.findall(r"^\| `(\w+)` \| \w+ \| `.*?` \| (.*?) \|$", page, re.M)).items():
             rows += [(method, name, value) for value in re.findall(r"(?:^|[ ;])([01]): ", meaning) if (method, name) in ALL]
     return sorted(set(rows))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from coterie.clustering.rows import check, chunks, exact, unit
 from coterie.errors import InputError
 
+ROOT = 2.5  # neighbours for the root of N / K: neighbourhoods grow more slowly than kinds
 TILE = {"cpu": (1024, 1 << 14)}  # measured on two cores, 60,000 x 128: rows and columns of similarities at once, 64 MB
 TILE_ELSEWHERE = (4096, 1 << 14)  # 256 MB; larger products keep an accelerator busy
 
@@ -19,6 +20,13 @@ TILE_ELSEWHERE = (4096, 1 << 14)  # 256 MB; larger products keep an accelerator 
 class Neighbours(NamedTuple):
     index_NK: Tensor  # int64, most similar first
     similarity_NK: Tensor  # float32, cosine in [-1, 1]
+
+
+def neighbourhood(n: int, n_clusters: int, most: int) -> int:
+    """How many neighbours of a row are asked where nothing else is said: 2.5 times the root of the rows a cluster has on average, 3 at
+    least, `most` at most, and fewer than the `n` rows: 14 of 30 images a kind, 56 of 500. As many of each would join small kinds or cut
+    large ones (benchmarks/results/heads.csv)."""
+    return min(n - 1, max(3, min(most, round(ROOT * math.sqrt(n / n_clusters)))))
 
 
 def nearest(features_ND: Tensor, k: int, queries_MD: Tensor | None = None, approximate: bool = False) -> Neighbours:

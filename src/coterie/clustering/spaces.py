@@ -27,7 +27,7 @@ class Reduced(NamedTuple):
 
 
 def reduced(features_ND: Tensor, spaces: str = "", components: int = 64, whiten: bool = False) -> Reduced:
-    """At most `components` main axes of each encoder's features, whose widths `spaces` gives ("1280,1280"; empty: one encoder).
+    """At most `components` main axes (0: all) of each encoder's features, whose widths `spaces` gives ("1280,1280"; empty: one encoder).
 
     whiten: each axis scaled to the same variance. One scale for all else, so that no axis gains on another.
     InputError: rows that are not finite, widths that are no positive numbers or do not sum to D.
@@ -41,7 +41,8 @@ def reduced(features_ND: Tensor, spaces: str = "", components: int = 64, whiten:
         unit_ND = unit_by_space(z_ND - mean_D, space_D)
         centre_D, blocks, parts = unit_ND.mean(0), [], unit_ND.split(widths, 1)
         for part_NW in parts:
-            axes_Wd = whitening(part_NW, components)[1] if len(z_ND) > 1 else torch.eye(part_NW.shape[1], 1, device=z_ND.device)
+            width = part_NW.shape[1]
+            axes_Wd = whitening(part_NW, components or width)[1] if len(z_ND) > 1 else torch.eye(width, 1, device=z_ND.device)
             blocks.append(axes_Wd if whiten else axes_Wd / axes_Wd.norm(dim=0).clamp(min=1e-30))
         axes_Dd = torch.block_diag(*blocks)
         rows_Nd = (unit_ND - centre_D) @ axes_Dd

@@ -127,7 +127,7 @@ def _scan(preset: str, n: int, gpu: bool) -> dict[str, Any]:
         return own | {"selflabel_epochs": 25 if gpu else 0, "selflabel_batch": 512, "selflabel_rate": 1e-4}
     if gpu and (preset.startswith("cifar") or preset == "stl10"):  # CIFAR-100 as its superclasses: nothing is published for the classes
         network = {"cifar10": (50, 128), "cifar10-rounds": (50, 128), "stl10": (100, 128)}.get(preset, (100, 512))
-        own = {"network_epochs": network[0], "network_batch": network[1], "threshold": 0.99, "selflabel_rate": 1e-4}
+        own = {"n_neighbors": 20, "network_epochs": network[0], "network_batch": network[1], "threshold": 0.99, "selflabel_rate": 1e-4}
         return own | {"selflabel_epochs": 100 if preset == "stl10" else 200, "selflabel_batch": 1000}
     if gpu:
         return {"selflabel_epochs": _epochs(n, 5_000_000, 25, 100), "average_epochs": min(2.5, 24_000 / n)}

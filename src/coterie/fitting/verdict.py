@@ -13,13 +13,14 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import means, unit
+from coterie.clustering.spaces import Reduced, reduced
 from coterie.images import Images
 from coterie.learning import evidence
 from coterie.learning.diagnose import agreement
 from coterie.learning.evidence import beyond
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
-from coterie.networks.heads import UnitCentroids
+from coterie.networks.heads import Centroids, UnitCentroids, folded, linear
 from coterie.run import Run
 
 TINY = 4  # px, the side of the thumbnails that colours alone must not explain
@@ -52,7 +53,9 @@ def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, r
     """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that)."""
     k = config.n_clusters
     index_S = evidence.sample(len(images), run.rng("verdict", "sample"))
-    z_ND = fitted.features_ND
+    spaces = getattr(config, "spaces", "")
+    by_space = run.once("floor-rows", reduced, fitted.features_ND, spaces, evidence.AXES) if spaces else None
+    z_ND = by_space.rows_Nd if by_space else fitted.features_ND  # no encoder's features outweigh another's
     base = evidence.axes(unit(z_ND[index_S.to(z_ND.device)]).float(), run.rng("verdict", "axes"))
     labels_N = run.once("floor", _floor, z_ND, *base, k, run)
     rows_Sd = evidence.seen(unit(z_ND[index_S.to(z_ND.device)]).float(), *base).cpu()
@@ -67,7 +70,7 @@ def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, r
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
     ahead = method != "kmeans" and floor > score + MARGIN
     if ahead:
-        fitted, labels_S, score, floor = _kmeans(fitted, labels_N.to(z_ND.device), k, run), floor_S, floor, score
+        fitted, labels_S, score, floor = _kmeans(fitted, labels_N.to(z_ND.device), k, by_space, run), floor_S, floor, score
         run.note(f"k-means on the features is returned instead of what {method} found: {told}")
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
@@ -78,8 +81,12 @@ def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, r
     return fitted, SENTENCES[found["finding"]].format(**found), found
 
 
-def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, run: Run) -> Fitted:
+def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None, run: Run) -> Fitted:
     """The encoder of `fitted` with the means of these clusters as its head."""
+    if by_space:
+        found: Centroids = run.new("floor", Centroids, by_space.rows_Nd.shape[1], k)  # type: ignore[assignment]
+        found.calibrate(means(by_space.rows_Nd, labels_N, k), by_space.rows_Nd, labels_N)
+        return replace(Fitted.from_parts(fitted.encoder, folded(linear(found), by_space), fitted.features_ND), maps_RNhw=fitted.maps_RNhw)
     head: UnitCentroids = run.new("floor", UnitCentroids, fitted.features_ND.shape[1], k)  # type: ignore[assignment]
     rows_ND = unit(fitted.features_ND)
     head.calibrate(means(rows_ND, labels_N, k), rows_ND, labels_N)

@@ -3,19 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.spaces import reduced
 from coterie.images import Images
 from coterie.methods import pretext
-from coterie.methods.bounds import Count
+from coterie.methods.bounds import Count, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import Pretext
-from coterie.networks.heads import Centroids, Heads, UnitCentroids, UnitHeads, folded
+from coterie.networks.heads import Centroids, UnitCentroids, UnitHeads, folded, linear
 from coterie.run import Run
 
 
@@ -30,7 +29,7 @@ class Config(FinalConfig):
     iterations: Count = 100  # of k-means, at most; it stops when no label changes
     rows: Literal["plain", "unit", "whitened"] = "plain"  # unit: seen from their mean at unit length; whitened: then on main axes
     spaces: str = ""  # of whitened: widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
-    components: Count = 128  # of whitened: axes of each encoder, at most one for ten images (but two)
+    components: Whole = 128  # of whitened: axes of each encoder, at most one for ten images (but two); 0: as many as that
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
@@ -49,16 +48,11 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     return Fitted.from_parts(encoder, partition(z_ND, head, config.restarts, config.iterations, run), z_ND)
 
 
-@torch.no_grad()
 def whitened(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
-    """k-means on whitened rows as a linear head on the features: -|z - c|^2 orders clusters as 2 z c - |c|^2 does."""
-    rows = run.once("rows", reduced, z_ND, config.spaces, max(2, min(config.components, len(z_ND) // 10)), whiten=True)
+    """k-means on whitened rows as a linear head on the features."""
+    rows = run.once("rows", reduced, z_ND, config.spaces, max(2, min(config.components or z_ND.shape[1], len(z_ND) // 10)), whiten=True)
     found: Centroids = run.new("centroids", Centroids, rows.rows_Nd.shape[1], config.n_clusters)  # type: ignore[assignment]
-    found = partition(rows.rows_Nd, found, config.restarts, config.iterations, run)
-    head = Heads(*found.centroids.T.shape).to(z_ND.device)
-    head.weight.copy_(2 * found.centroids[None] / found.temperature)
-    head.bias.copy_(-found.centroids.square().sum(1)[None] / found.temperature)
-    return folded(head, rows)
+    return folded(linear(partition(rows.rows_Nd, found, config.restarts, config.iterations, run)), rows)
 
 
 def partition(z_ND: Tensor, head: Centroids, restarts: int, iterations: int, run: Run, spherical: bool = False) -> Centroids:

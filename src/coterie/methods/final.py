@@ -62,9 +62,8 @@ def heads(z_ND: Tensor, config: Config, run: Run) -> nn.Module:
     """The best of SCAN's heads on these features (N, D), (B, D) -> logits (1, B, K)."""
     from coterie.methods import scan  # which has this last step, too
 
-    stage = scan.Config(n_clusters=config.n_clusters)
-    index_NK = run.once("neighbours", nearest, z_ND, min(stage.n_neighbors, len(z_ND) - 1), None, config.approximate).index_NK
-    return scan.cluster(z_ND, index_NK, stage, run)
+    stage = scan.Config(n_clusters=config.n_clusters, approximate=config.approximate)
+    return scan.cluster(z_ND, scan.neighbours(z_ND, stage, run), stage, run)
 
 
 def whitened(encoder: nn.Module, images: Images, config: Config, run: Run) -> nn.Module:

@@ -9,50 +9,51 @@
 Shapes: N images, d components, H heads, K clusters or neighbours.
 """
 
-import math
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
 
-from coterie.clustering.neighbours import Neighbours, nearest
+from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood
 from coterie.clustering.spaces import Reduced, reduced, unit_by_space
 from coterie.clustering.spectral import spectral
-from coterie.errors import InputError
 from coterie.learning.diagnose import discord
 from coterie.methods import scan
+from coterie.methods.bounds import Count, Whole
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import Final
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
-ROOT = 2.5  # neighbours for the root of N / K: 14 of 30 images a kind, 56 of 500; neighbourhoods grow more slowly than kinds
 WIDER = 1.6  # times as many neighbours for every second head
 MOST = 100  # neighbours
-STARTS = ("both", "spectral", "random")
 SCAN_COST = 400  # heads times clusters of SCAN, at most (but 4 heads)
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
 
 
 @dataclass(frozen=True)
-class Config(PretextConfig):
+class Config(FinalConfig):
     """Settings of heads on frozen features."""
 
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
-    components: int = 64  # main axes kept of each encoder's features, or twice n_clusters where that is more
-    start: str = "both"  # spectral, and one head from SCAN's clustering stage; or spectral alone; or random, as the papers
-    n_neighbors: int = 0  # of the start, the pairs and the choice; 0: 2.5 times the root of images a cluster, at most 100
-    n_heads: int = 5  # each from a start of its own; the best is chosen by what neighbours say
+    components: Whole = 64  # main axes kept of each encoder's features, or twice n_clusters where that is more; 0: all
+    start: Literal["both", "spectral", "random"] = "both"  # both: spectral, and one head as SCAN's clustering stage; random: as the papers
+    n_neighbors: Whole = 0  # of the start, the pairs and the choice; 0: 2.5 times the root of images a cluster, at most 100
+    n_heads: Count = 5  # each from a start of its own; the best is chosen by what neighbours say
+    final: Final = "heads"  # their own; or diffusion, k-means, on the features
 
 
 def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours, int]:
     """The rows, their neighbours for the widest neighbourhood, and how many of these are the usual one."""
-    rows = run.once("rows", reduced, z_ND, config.spaces, max(config.components, 2 * config.n_clusters))
+    rows = run.once("rows", reduced, z_ND, config.spaces, config.components and max(config.components, 2 * config.n_clusters))
     unit_ND = unit_by_space(z_ND - rows.mean_D, rows.space_D)  # axes that are left out tell little, but neighbours are a little better
     most = len(z_ND) - 1
-    count = min(most, config.n_neighbors or max(3, min(MOST, round(ROOT * math.sqrt(len(z_ND) / config.n_clusters)))))
+    count = min(most, config.n_neighbors or neighbourhood(len(z_ND), config.n_clusters, MOST))
     return rows, run.once("neighbours", nearest, unit_ND, min(most, round(WIDER * count))), count
 
 
@@ -60,8 +61,6 @@ def begin(
     heads: Heads, z_ND: Tensor, rows_Nd: Tensor, found: Neighbours, count: int, config: Config, run: Run, temperature: float = 1.0
 ) -> None:
     """Heads learn the clusters they start from; as they are with start=random. `temperature` divides their logits."""
-    if config.start not in STARTS:
-        raise InputError(f"start={config.start}: there are {', '.join(STARTS)}")
     if config.start == "random":
         return
     labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, count, config.n_clusters, config.n_heads, run)
@@ -88,7 +87,7 @@ def of_scan(z_ND: Tensor, index_NK: Tensor, config: Config, run: Run) -> Tensor:
     """The cluster of each image by SCAN's clustering stage, (N,) int64; with many clusters by fewer of its heads, which cost as K does."""
     shared = {field.name: getattr(config, field.name) for field in fields(PretextConfig)} | {"pretext": "frozen"}
     few = max(4, min(scan.Config.n_heads, SCAN_COST // config.n_clusters))
-    head = scan.cluster(z_ND, index_NK[:, : scan.Config.n_neighbors], scan.Config(**shared, spaces=config.spaces, n_heads=few), run)
+    head = scan.cluster(z_ND, index_NK[:, : scan.PUBLISHED], scan.Config(**shared, spaces=config.spaces, n_heads=few), run)
     with torch.no_grad():
         return head(z_ND)[0].argmax(1)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from coterie import augment
-from coterie.clustering.neighbours import nearest, with_itself
+from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood, with_itself
 from coterie.clustering.spaces import Reduced, reduced
 from coterie.errors import InputError
 from coterie.images import Images
@@ -39,13 +39,14 @@ from coterie.run.devices import unwrap
 
 TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
+PUBLISHED = 20  # neighbours, SCAN sec. 3.1
 
 
 @dataclass(frozen=True)
 class Config(FinalConfig):
     """Settings of SCAN. Numbers without a source were found on digits, Fashion-MNIST and CIFAR-10 (benchmarks/results)."""
 
-    n_neighbors: Count = 20  # SCAN sec. 3.1 (50 on ImageNet)
+    n_neighbors: Whole = 0  # 0: 20 (SCAN sec. 3.1; 50 on ImageNet), fewer below 64 images a cluster: 2.5 times the root of their number
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     n_heads: Count = (
@@ -80,13 +81,20 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 to 4."""
     z_ND = pretext.features_of(encoder, images, config, run)
-    neighbours_NK = run.once("neighbours", nearest, z_ND, min(config.n_neighbors, len(images) - 1), None, config.approximate).index_NK
+    neighbours_NK = neighbours(z_ND, config, run)
     clustered = Fitted.from_parts(encoder, cluster(z_ND, neighbours_NK, config, run), z_ND)
     if config.encoder == PRECOMPUTED:
         return clustered
     if config.network_epochs:
         clustered = cluster_network(clustered, neighbours_NK, images, config, run)
     return self_label(clustered, neighbours_NK, images, config, run) if config.selflabel_epochs else clustered
+
+
+def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
+    """Stage 2: the nearest others of each image, (N, K) int64."""
+    count = min(config.n_neighbors, len(z_ND) - 1) or neighbourhood(len(z_ND), config.n_clusters, PUBLISHED)
+    found: Neighbours = run.once("neighbours", nearest, z_ND, count, None, config.approximate)
+    return found.index_NK
 
 
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:

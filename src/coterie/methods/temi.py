@@ -11,18 +11,19 @@ code. Shapes: N images, B batch, D feature, d components, H heads, K clusters or
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import vital_signs
 from coterie.learning.losses import softmax, temi_loss
 from coterie.learning.schedule import cosine, set_rate
 from coterie.methods import frozen, pretext
+from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
+from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
 from coterie.networks.heads import Heads, UnitHeads, folded
 from coterie.networks.teacher import follow, teacher_of
@@ -36,28 +37,27 @@ SHARES = 0.9  # memory of the running mean of the clusters' shares, an update (t
 class Config(frozen.Config):
     """Settings of TEMI. Numbers without a source were found on Caltech-101's first fifty classes (benchmarks/results/heads.csv)."""
 
-    beta: float = 0.6  # the paper; below 1 keeps clusters from emptying
-    temperature: float = 0.1  # divides the logits of student and teacher (the published code)
+    beta: Positive = 0.6  # the paper; below 1 keeps clusters from emptying
+    temperature: Positive = 0.1  # divides the logits of student and teacher (the published code)
     weighted: bool = True  # pairs count as surely as they share a cluster
-    epochs: int = 10  # 100 in the published code, from a random start
-    steps: int = 10  # least updates an epoch
-    batch: int = 512  # images, each with one neighbour (the published code)
-    rate: float = 3e-3  # peak, AdamW, cosine (1e-4 in the published code)
-    decay: float = 1e-4  # weight decay (the published code)
-    momentum: float = 0.99  # of the teacher, an update (0.996 in the published code, for more updates)
-    choice: str = "discord"  # of the head: how often neighbours differ, and how uneven sizes are; or loss, the paper's
+    epochs: Whole = 10  # 100 in the published code, from a random start
+    steps: Count = 10  # least updates an epoch
+    batch: Count = 512  # images, each with one neighbour (the published code)
+    rate: Positive = 3e-3  # peak, AdamW, cosine (1e-4 in the published code)
+    decay: Amount = 1e-4  # weight decay (the published code)
+    momentum: BelowOne = 0.99  # of the teacher, an update (0.996 in the published code, for more updates)
+    choice: Literal["discord", "loss"] = "discord"  # of the head: how often neighbours differ, and uneven sizes; loss: the paper's
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = pretext.features_of(encoder, images, config, run)
-    return Fitted.from_parts(encoder, inform(z_ND, config, run), z_ND)
+    found = Fitted.from_parts(encoder, inform(z_ND, config, run), z_ND)
+    return found if config.final == "heads" else assign(encoder, images, config, run)
 
 
 def inform(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     """Stages 2 and 3: H heads at once; the teacher's head that `choice` finds best over the whole set in the last epoch is returned."""
-    if config.choice not in ("discord", "loss"):
-        raise InputError(f"choice={config.choice}: there are discord, loss")
     rows, found, count = frozen.prepare(z_ND, config, run)
     z_Nd, index_NK, n = rows.rows_Nd, found.index_NK[:, :count], len(z_ND)
     heads: Heads = run.new("heads", Heads, z_Nd.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]

@@ -24,6 +24,8 @@ from coterie.learning.diagnose import vital_signs
 from coterie.learning.losses import softmax, turtle_loss
 from coterie.learning.schedule import cosine, set_rate
 from coterie.methods import frozen, pretext
+from coterie.methods.bounds import Amount, Count, Positive, Whole
+from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
 from coterie.networks.heads import Heads, UnitHeads, folded
 from coterie.run import Run
@@ -33,20 +35,21 @@ from coterie.run import Run
 class Config(frozen.Config):
     """Settings of TURTLE. Numbers without a source were found on Caltech-101's first fifty classes (benchmarks/results/heads.csv)."""
 
-    epochs: int = 6
-    steps: int = 10  # of the labelling, an epoch (6,000 in all in the paper, from a random start)
-    inner_steps: int = 10  # of the classifiers for each of these (the paper's M)
-    batch: int = 3000  # images a step, all when there are fewer (10,000 in the paper)
-    rate: float = 2e-2  # peak, Adam, cosine; of the labelling (1e-3 in the paper)
-    inner_rate: float = 2e-2  # Adam; of the classifiers (1e-3 in the paper)
-    entropy_weight: float = 10.0  # gamma, the paper's
+    epochs: Whole = 6
+    steps: Count = 10  # of the labelling, an epoch (6,000 in all in the paper, from a random start)
+    inner_steps: Count = 10  # of the classifiers for each of these (the paper's M)
+    batch: Count = 3000  # images a step, all when there are fewer (10,000 in the paper)
+    rate: Positive = 2e-2  # peak, Adam, cosine; of the labelling (1e-3 in the paper)
+    inner_rate: Positive = 2e-2  # Adam; of the classifiers (1e-3 in the paper)
+    entropy_weight: Amount = 10.0  # gamma, the paper's
     warm_start: bool = True  # the classifiers go on from where they were; else anew from zero for each step of the labelling
 
 
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     encoder = pretext.train(images, config, run)
     z_ND = pretext.features_of(encoder, images, config, run)
-    return Fitted.from_parts(encoder, label(z_ND, config, run), z_ND)
+    found = Fitted.from_parts(encoder, label(z_ND, config, run), z_ND)
+    return found if config.final == "heads" else assign(encoder, images, config, run)
 
 
 def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:

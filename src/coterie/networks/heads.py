@@ -65,6 +65,15 @@ class UnitHeads(Heads):
 
 
 @torch.no_grad()
+def linear(centroids: "Centroids") -> Heads:
+    """The head that says what `centroids` do: -|z - c|^2 orders clusters as 2 z c - |c|^2 does."""
+    head = Heads(*centroids.centroids.T.shape).to(centroids.centroids.device)
+    head.weight.copy_(2 * centroids.centroids[None] / centroids.temperature)
+    head.bias.copy_(-centroids.centroids.square().sum(1)[None] / centroids.temperature)
+    return head
+
+
+@torch.no_grad()
 def folded(heads: Heads, rows: Reduced) -> UnitHeads:
     """Heads on the features themselves that say what `heads` say of the rows."""
     weight_HKd = heads.weight * heads.scale
