@@ -32,6 +32,8 @@ TINY = {
 SHORT = {  # where it does not matter how good a fit is
     SCAN: TINY[SCAN] | {"pretext_epochs": 1, "cluster_epochs": 1, "cluster_steps": 3},
     SPICE: TINY[SPICE] | {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "head_repeats": 2, "n_heads": 3},
+    TEMI: TINY[TEMI] | {"pretext_epochs": 1, "epochs": 1},
+    TURTLE: TINY[TURTLE] | {"pretext_epochs": 1, "epochs": 1},
     DeepCluster: TINY[DeepCluster] | {"epochs": 1, "restarts": 1},
     PCP: TINY[PCP] | {"epochs": 2},
     IR: TINY[IR] | {"pretext_epochs": 1},
