@@ -31,7 +31,6 @@ from coterie.run import Run
 
 WIDER = 1.6  # times as many neighbours for every second head
 MOST = 100  # neighbours
-SCAN_COST = 400  # heads times clusters of SCAN, at most (but 4 heads)
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
 
@@ -84,10 +83,9 @@ def starts(index_NK: Tensor, similarity_NK: Tensor, count: int, k: int, n_heads:
 
 
 def of_scan(z_ND: Tensor, index_NK: Tensor, config: Config, run: Run) -> Tensor:
-    """The cluster of each image by SCAN's clustering stage, (N,) int64; with many clusters by fewer of its heads, which cost as K does."""
+    """The cluster of each image by SCAN's clustering stage, (N,) int64."""
     shared = {field.name: getattr(config, field.name) for field in fields(PretextConfig)} | {"pretext": "frozen"}
-    few = max(4, min(scan.Config.n_heads, SCAN_COST // config.n_clusters))
-    head = scan.cluster(z_ND, index_NK[:, : scan.PUBLISHED], scan.Config(**shared, spaces=config.spaces, n_heads=few), run)
+    head = scan.cluster(z_ND, index_NK[:, : scan.PUBLISHED], scan.Config(**shared, spaces=config.spaces), run)
     with torch.no_grad():
         return head(z_ND)[0].argmax(1)
 

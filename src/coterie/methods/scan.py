@@ -40,6 +40,8 @@ from coterie.run.devices import unwrap
 TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
 PUBLISHED = 20  # neighbours, SCAN sec. 3.1
+HEADS = 20, 4  # at most, which cost about as much as three would; at least
+CLUSTERS = 400  # of all heads, at most: what they cost grows with these
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,7 @@ class Config(FinalConfig):
     n_neighbors: Whole = 0  # 0: 20 (SCAN sec. 3.1; 50 on ImageNet), fewer below 64 images a cluster: 2.5 times the root of their number
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
-    n_heads: Count = (
-        20  # the published code uses 1 on small sets, 10 on ImageNet; the best of many is chosen by loss, and twenty cost about three
-    )
+    n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, above 20 clusters 400 / n_clusters, or 4
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1
     prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: all alike
     cluster_epochs: Whole = 20
@@ -97,12 +97,17 @@ def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
     return found.index_NK
 
 
+def heads_of(config: Config) -> int:
+    most, least = HEADS
+    return config.n_heads or max(least, min(most, CLUSTERS // config.n_clusters))
+
+
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
     n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
     rows = on_axes(z_ND, config, run)
     z_ND = z_ND if rows is None else rows.rows_Nd
-    heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
+    heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, heads_of(config))  # type: ignore[assignment]
     if rows is None:
         heads.standardise(z_ND)
     best = heads.select(0)
