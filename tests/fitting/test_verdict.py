@@ -98,8 +98,8 @@ def fitted(z_ND: torch.Tensor, labels_N: torch.Tensor, k: int) -> Fitted:
     return Fitted(torch.nn.Identity(), Centroids(z_ND.shape[1], k), z_ND, p_NK)
 
 
-def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0, prior=""):
-    config = scan.Config(n_clusters=k, prior=prior)
+def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0, **settings):
+    config = scan.Config(n_clusters=k, **settings)
     run = Run(tmp_path / "run", seed=seed, devices=Devices("cpu", "fp32", 1))
     return *settle(fitted(z_ND, labels_N, k), open_rows(z_ND.numpy()), method, config, run), run
 
@@ -121,12 +121,13 @@ def test_the_floor_loses_to_a_good_one(tmp_path):
     assert torch.equal(found.p_NK.argmax(1), kind_N) and "is kept" in run.history[-1]["text"]
 
 
-def test_sizes_that_were_asked_for_are_no_fault(tmp_path):
+def test_sizes_that_were_asked_for_or_are_there_are_no_fault(tmp_path):
     rng = torch.Generator().manual_seed(0)
     labels_N = torch.tensor([0] * 200 + [1] * 20 + [2] * 20)
     z_ND = torch.eye(3, D)[labels_N] + 0.05 * torch.randn(N, D, generator=rng) + 1
     z_ND[:200, 3] += 4 * torch.rand(200, generator=rng) - 2  # long: k-means cuts it rather than tell the small ones apart
-    assert settled(z_ND, labels_N, 3, tmp_path / "even")[2]["returned"] == "kmeans"
+    assert settled(z_ND, labels_N, 3, tmp_path / "even", sizes="even")[2]["returned"] == "kmeans"
+    assert settled(z_ND, labels_N, 3, tmp_path / "found")[2]["returned"] == "scan"
     assert settled(z_ND, labels_N, 3, tmp_path / "prior", prior="200,20,20")[2]["returned"] == "scan"
 
 
@@ -152,7 +153,8 @@ def test_a_large_set_costs_little(monkeypatch):
     monkeypatch.setattr(evidence, "close", lambda rows_Nd, k, close=evidence.close: looked.append(len(rows_Nd)) or close(rows_Nd, k))
     z_ND = torch.randn(7000, 16, generator=torch.Generator().manual_seed(0))
     run = SimpleNamespace(rng=lambda *keys: torch.Generator().manual_seed(0), devices=SimpleNamespace(device=torch.device("cpu")))
-    run.once, run.broadcast, run.note, run.warn = (lambda name, make, *inputs: torch.arange(7000) % 3), (lambda x: x), print, print
+    run.once = lambda name, *work: 1.0 if "sizes" in name else torch.arange(7000) % 3
+    run.broadcast, run.note, run.warn = (lambda x: x), print, print
     settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", scan.Config(n_clusters=3), run)
     assert max(looked) == evidence.SAMPLE
 

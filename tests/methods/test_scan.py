@@ -56,6 +56,23 @@ def test_the_head_and_epoch_of_lowest_loss_are_returned(run, monkeypatch):
     assert not torch.equal(kept[2]["weight"], kept[0]["weight"]), "later epochs moved it"
 
 
+@pytest.mark.parametrize("sizes, settings, want", [
+    ((12, 12), {}, 5.0), ((20, 7), {}, 1.2), ((20, 7), {"sizes": "even"}, 5.0), ((12, 12), {"sizes": "uneven"}, 1.2),
+    ((20, 7), {"prior": "20,7"}, 5.0), ((20, 7), {"uneven_weight": 2.0}, 2.0),
+])  # fmt: skip
+def test_clusters_are_wanted_alike_where_kinds_are(run, monkeypatch, sizes, settings, want):
+    seen, loss = [], scan.scan_loss
+    monkeypatch.setattr(scan, "scan_loss", lambda a, b, weight, prior: seen.append(weight) or loss(a, b, weight, prior))
+    kinds = torch.arange(2).repeat_interleave(torch.tensor(sizes))
+    z_ND = torch.eye(2, 5)[kinds] + 0.02 * torch.randn(len(kinds), 5, generator=torch.Generator().manual_seed(0))
+    config = scan.Config(n_clusters=2, n_heads=1, cluster_epochs=1, cluster_steps=2, **settings)
+    scan.cluster(z_ND, scan.neighbours(z_ND, config, run), config, run)
+    assert seen == [want] * 2
+    assert any("evenness" in row["text"] for row in run.history if row["stage"] == "note") == (
+        not settings.keys() - {"uneven_weight"} and want != 5
+    )
+
+
 # ---- the whole network
 
 

@@ -20,6 +20,7 @@ from coterie.learning.diagnose import agreement
 from coterie.learning.evidence import beyond
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
+from coterie.methods.sizes import uneven
 from coterie.networks.heads import Centroids, UnitCentroids, folded, linear
 from coterie.run import Run
 
@@ -61,9 +62,9 @@ def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, r
     rows_Sd = evidence.seen(unit(z_ND[index_S.to(z_ND.device)]).float(), *base).cpu()
     near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
     labels_S, floor_S = (labels[index_S.to(labels.device)].cpu() for labels in (fitted.p_NK.argmax(1), labels_N))
-    uneven = bool(getattr(config, "prior", ""))  # sizes that were asked for are no fault
+    any_size = bool(getattr(config, "prior", "")) or uneven(fitted.features_ND, getattr(config, "sizes", "auto"), k, run, "floor-sizes")
     scores = torch.tensor(
-        [agreement(labels, near_SK) if uneven else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
+        [agreement(labels, near_SK) if any_size else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
         dtype=torch.float64,
     )
     score, floor = run.broadcast(scores.to(run.devices.device, torch.float32)).tolist()  # that all ranks decide alike

@@ -31,6 +31,7 @@ from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
+from coterie.methods.sizes import Sizes, uneven
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
 from coterie.networks.teacher import follow, teacher_of
@@ -52,8 +53,10 @@ class Config(FinalConfig):
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, above 20 clusters 400 / n_clusters, or 4
-    entropy_weight: Amount = 5.0  # SCAN sec. 3.1
-    prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: all alike
+    entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
+    sizes: Sizes = "auto"  # of the kinds: even or uneven; auto: uneven where the clusters of the graph of neighbours are
+    uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
+    prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: what `sizes` says
     cluster_epochs: Whole = 20
     cluster_steps: Count = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: Count = 1000
@@ -105,6 +108,7 @@ def heads_of(config: Config) -> int:
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
     n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
+    weight = weight_of(z_ND, config, run)
     rows = on_axes(z_ND, config, run)
     z_ND = z_ND if rows is None else rows.rows_Nd
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, heads_of(config))  # type: ignore[assignment]
@@ -124,7 +128,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             anchors = torch.randperm(n, generator=rng)[:batch_size].to(device)
             column = torch.randint(candidates_NK.shape[1], (batch_size,), generator=rng).to(device)
             z_BD, other_BD = z_ND[anchors], z_ND[candidates_NK[anchors, column]]
-            total_H, _, _ = scan_loss(heads(z_BD), heads(other_BD), config.entropy_weight, prior_K)
+            total_H, _, _ = scan_loss(heads(z_BD), heads(other_BD), weight, prior_K)
             run.step(total_H.sum(), optimizer)
         with torch.no_grad():
             p_HNK = softmax(heads(z_ND)).contiguous()
@@ -163,6 +167,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
     best = teacher_of(network)
     optimizer = Adam(network.parameters())
     prior_K, strong = prior_of(config, neighbours_NK.device), augment.strong(config.augment)
+    weight = weight_of(clustered.features_ND, config, run)
     score = {"score": float(neighbour_losses(clustered.p_NK[None], neighbours_NK, prior_K))}
     batch_size = min(config.network_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
@@ -180,7 +185,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
             set_rate(optimizer, cosine(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
             with run.autocast():
                 logits_BK = network(strong(batch.pixels_B3HW, rng))[0]
-            total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], config.entropy_weight, prior_K)
+            total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], weight, prior_K)
             run.step(total, optimizer)
         fitted = Fitted.from_parts(encoder, head, features(encoder, images, run))
         now = float(neighbour_losses(fitted.p_NK[None], neighbours_NK, prior_K))
@@ -196,6 +201,13 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
 def candidates(neighbours_NK: Tensor, config: Config) -> Tensor:
     """Whom an image may be paired with: its neighbours, and itself as in the published code."""
     return with_itself(neighbours_NK) if config.include_self else neighbours_NK
+
+
+def weight_of(z_ND: Tensor, config: Config, run: Run) -> float:
+    """How much clusters are wanted alike in size."""
+    if config.prior:
+        return config.entropy_weight
+    return config.uneven_weight if uneven(z_ND, config.sizes, config.n_clusters, run) else config.entropy_weight
 
 
 def prior_of(config: Config, device: torch.device) -> Tensor | None:
