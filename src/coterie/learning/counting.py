@@ -11,7 +11,7 @@ Shapes: N rows, D feature, d principal axes, K clusters, S draws, T numbers of c
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -43,18 +43,28 @@ NEARLY = 0.97  # of the best score, from which a number belongs to the interval
 @dataclass(frozen=True)
 class Count:
     """k kinds; low to high: what single draws and single pieces of evidence say, and what scores nearly as well; `scores` of every number
-    tried, 0 to 1; `why` in words.
-
-    parts: silhouette, spectral (another silhouette), stability and gap of every number tried; beyond: of a cloud, 0 to 1.
+    tried, higher is better; beyond: a cloud's silhouette, 0 to 1; parts: silhouette, spectral (another silhouette), stability and gap of
+    every number tried.
     """
 
     k: int
     low: int
     high: int
     scores: dict[int, float]
-    why: str
-    beyond: float = 0.0
-    parts: dict[str, list[float]] = field(default_factory=dict)
+    beyond: float
+    parts: dict[str, list[float]]
+
+    @property
+    def why(self) -> str:
+        """The evidence in words."""
+        if not self.scores:
+            return "no other number was allowed"
+        if self.k == 1:
+            return f"groups within them are hardly clearer than in a cloud without any ({self.beyond:.2f}; 1 perfectly apart)"
+        again = self.parts["stability"][list(self.scores).index(self.k)]
+        often = next(word for least, word in ((0.8, ""), (0.5, "mostly "), (0.0, "partly ")) if again >= least)
+        clear = f"groups are clearest at this number ({self.beyond:.2f}; 0 as in a cloud without any, 1 perfectly apart)"
+        return f"{clear}, and {often}come again from other draws of the pictures ({again:.2f} of 1)"
 
 
 def count(features_ND: Tensor, generator: torch.Generator, least: int = 1, most: int | None = None) -> Count:
@@ -76,7 +86,7 @@ def count(features_ND: Tensor, generator: torch.Generator, least: int = 1, most:
         if least > last:
             raise InputError(f"--clusters from {least}: {n} pictures are too few to try so many; give --clusters K")
         if most == 1:
-            return Count(1, 1, 1, {1: 1.0}, "no other number was allowed")
+            return Count(1, 1, 1, {}, 0.0, {name: [] for name in ("silhouette", "spectral", "stability", "gap")})
         return _search(rows_Nd, generator, least, min(last, most or max(10, len(rows_Nd) // ROWS_PER_KIND)), most is not None)
 
 
@@ -114,16 +124,11 @@ def _search(rows_Nd: Tensor, generator: torch.Generator, least: int, last: int, 
     others += nearly_as_good(k_T, score_T)
     at, far = _beyond(rows_Nd, tried, silhouette_T, k, generator)
     clear = math.sqrt(at * far)
-    scores = {int(number): round(float(score), 4) for number, score in zip(k_T, score_T)}
+    scores = {int(number): float(score) for number, score in zip(k_T, score_T)}
     parts = {"silhouette": silhouette_T, "spectral": spectral_T, "stability": stability_T, "gap": gap_T}
-    told = {name: [round(float(value), 4) for value in values] for name, values in parts.items()}
     if least == 1 and clear < ONE_KIND:
-        why = f"one kind: groups within it are hardly clearer than in a cloud that has none ({clear:.2f} on the way from that to 1)"
-        return Count(1, 1, 1, {1: round(float(score_T.max()), 4)} | scores, why, clear, told)
-    again = float(stability_T[tried.index(k)])
-    same = next(word for least, word in ((0.8, "the same"), (0.5, "much the same"), (0.0, "partly the same")) if again >= least)
-    why = f"groups are clearest at this number, and other draws of the pictures give {same} ones ({again:.2f} of 1)"
-    return Count(k, min([k, *others]), max([k, *others]), scores, why, clear, told)
+        k, others = 1, [1]
+    return Count(k, min([k, *others]), max([k, *others]), scores, clear, {name: values.tolist() for name, values in parts.items()})
 
 
 def nearly_as_good(k_T: np.ndarray, score_T: np.ndarray) -> list[int]:
