@@ -16,10 +16,11 @@ from torch import Tensor
 
 from coterie import methods
 from coterie.errors import InputError
-from coterie.fitting.config import change
 from coterie.images import Images
 from coterie.learning.counting import FEWEST, Count, count
 from coterie.methods import pretext
+from coterie.methods.final import Config as FinalConfig
+from coterie.methods.final import diffused
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 AUTO, RANGE = "auto", r"-?\d+:-?\d+"
 PROVISIONAL = 10  # kinds, until they are counted
 AT_THE_END = ("deepcluster", "pcp", "ir", "is", "and")  # methods whose features come at their end
+SPREAD = ("pcp", "ir", "is", "and")  # those whose loss spreads images apart: kinds are compact once each row has moved to its neighbours
 PINNED = ("deepcluster", "pcp")  # those of them that have settings which follow the number of kinds
 PARTS = ("silhouette", "spectral", "stability", "gap")
 
@@ -97,9 +99,10 @@ def in_words(clusters: Mapping[str, Any]) -> str:
 
 def _features(images: Images, plan: "Plan", run: Run) -> Tensor:
     """Those that kinds are counted on, (N, D)."""
-    if plan.method in AT_THE_END:
-        config = change(plan.config, {"final": "k-means"})  # heads would have to be made for the provisional number
-        return methods.method(plan.method).fit(images, config, run).features_ND
+    if isinstance(plan.config, FinalConfig) and plan.method in AT_THE_END:
+        config = replace(plan.config, final="k-means")  # heads would have to be made for the provisional number
+        z_ND = methods.method(plan.method).fit(images, config, run).features_ND
+        return diffused(z_ND, config.final_neighbors, config.final_steps) if plan.method in SPREAD else z_ND
     return pretext.features_of(pretext.train(images, plan.config, run), images, plan.config, run)
 
 
