@@ -28,7 +28,7 @@ from coterie.learning.evidence import axes, beyond, cloud, rand_index, sample, s
 FEWEST = 20  # rows, below which kinds cannot be counted
 SAMPLE = 4000  # rows looked at, at most
 DRAWS, SHARE = 5, 0.7  # draws, and their share of the rows
-CLOUD_DRAWS = 2
+CLOUD_DRAWS, MOST_CLOUDS, CLOUD_ROWS = 2, 8, 600  # of a cloud; clouds; rows of all of them
 DENSE = 30  # up to here every number is tried, then each STEP larger than the one before, and all near the best
 STEP, NEAR = 1.05, 0.08
 USUAL, ROWS_PER_KIND = 60, 6  # numbers tried at first: up to 60, or one for 6 rows
@@ -36,7 +36,7 @@ EDGE, FURTHER = 0.75, 2.5  # of the largest number tried, from which on the best
 NEIGHBOURS = 10, 100  # of the graph, least and most: half of an even cluster
 # Chosen on classes 0 to 49 of Caltech-101, seeds 0 to 9, the first 5,000 of Imagenette, and digits (docs/choosing-k.md)
 STABILITY, GAP, BLUR = 0.3, 0.05, 0.06  # exponent; weight; deviation of the smoothing, in log K
-ONE_KIND = 0.12  # beyond a cloud, below which there is one kind
+ONE_KIND, WAVER = 0.12, 0.5  # beyond a cloud, below which there is one kind; of the clouds' deviation, what counts for them
 NEARLY = 0.97  # of the best score, from which a number belongs to the interval
 
 
@@ -198,11 +198,16 @@ def graph(rows_Nd: Tensor, tried: list[int], about: int, generator: torch.Genera
 
 
 def _beyond(rows_Nd: Tensor, tried: list[int], silhouette_T: np.ndarray, k: int, generator: torch.Generator) -> tuple[float, float]:
-    """How far the silhouette is beyond a cloud's: at `k`, and at most, over some of the numbers tried."""
-    some = {k, *tried[:: max(1, len(tried) // 8)]}
-    none = Draws(cloud(rows_Nd, generator), generator, CLOUD_DRAWS)
-    none.try_all(sorted(some))
-    far = {one: beyond(float(silhouette_T[tried.index(one)]), float(np.mean(none.silhouettes[one]))) for one in sorted(some)}
+    """How far the silhouette is beyond a cloud's: at `k`, and at most, over some of the numbers tried. Of few rows several clouds are
+    made, and half of what they waver by counts for them: by chance few rows look like groups."""
+    some = sorted({k, *tried[:: max(1, len(tried) // 8)]})
+    by_cloud = []
+    for _ in range(max(1, min(MOST_CLOUDS, CLOUD_ROWS // len(rows_Nd)))):
+        none = Draws(cloud(rows_Nd, generator), generator, CLOUD_DRAWS)
+        none.try_all(some)
+        by_cloud.append([float(np.mean(none.silhouettes[one])) for one in some])
+    bar_T = np.mean(by_cloud, 0) + WAVER * np.std(by_cloud, 0)
+    far = {one: beyond(float(silhouette_T[tried.index(one)]), float(bar)) for one, bar in zip(some, bar_T)}
     return far[k], max(far.values())
 
 
