@@ -237,6 +237,19 @@ def test_plan_says_and_does_nothing(coterie, source, tmp_path):
     assert "40 pictures" in told and "encoder: " in told and "method: scan" in told and "about" in told and "GB of memory" in told
 
 
+def test_kinds_are_counted_where_nobody_says_how_many(coterie, source, tmp_path):
+    done = coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans")
+    assert done.status == 0 and "K = " in done.err and "as many clusters as it finds" in done.err
+    got = coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans", "--clusters", "auto", "--json").data
+    assert got["clusters_low"] <= got["n_clusters"] <= got["clusters_high"] and len(got["sizes"]) == got["n_clusters"]
+    assert coterie("show", "r", "--json").data["n_clusters"] == got["n_clusters"]
+    refused(coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans", "--clusters", "2:9"), "clusters: auto, now 2:9")
+    told = coterie("fit", source, "-o", "other", *FAST, "--clusters", "3:6", "--plan")
+    assert "3 to 6 clusters" in told.out
+    plan = coterie("fit", source, "-o", "other", *FAST, "--clusters", "3:6", "--plan", "--json").data
+    assert plan["clusters"] == {"asked": "3:6"} and 3 <= plan["settings"]["n_clusters"] <= 6
+
+
 def test_flags_before_set_before_config_before_preset(coterie, source, tmp_path):
     def settings(*more):
         return coterie("fit", source, "-o", "r", "--plan", "--json", *more).data["settings"]
