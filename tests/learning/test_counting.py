@@ -163,6 +163,13 @@ def test_identical_rows_are_one_kind():
     assert count(torch.ones(40, 8), generator()).k == 1
 
 
+def test_a_cluster_that_rounding_alone_parts_is_none():
+    rows = torch.nn.functional.normalize(torch.eye(2, 30).repeat(20, 1) + 1e-8 * torch.randn(40, 30, generator=generator()))
+    labels = torch.arange(40) % 2
+    apart = labels + 2 * (torch.arange(40) % 3 == 0)
+    assert silhouette(rows, labels, 2) > 0.99 and abs(silhouette(rows, apart, 4)) < 0.1
+
+
 def test_copies_of_three_rows():
     assert count(torch.eye(3, 8).repeat(10, 1), generator()).k == 3
 

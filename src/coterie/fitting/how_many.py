@@ -3,7 +3,8 @@
 Heads need a number before they are made, and what is counted are features, which a method from scratch has only after its pretext. So the
 pretext comes first, as the method itself would run it; the kinds are counted on its features; then the method begins, and finds its pretext
 done. DeepCluster, PCP and the instance-level methods have their features only at their end: they are trained whole, with a provisional
-number that their training does not see, and only their last step is done again.
+number that their training does not see, and only their last step is done again. Their losses spread images apart, or draw them to many
+pseudo-clusters; kinds are compact only once each row has moved to its neighbours, so there they are counted.
 """
 
 import re
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 AUTO, RANGE = "auto", r"-?\d+:-?\d+"
 PROVISIONAL = 10  # kinds, until they are counted
 AT_THE_END = ("deepcluster", "pcp", "ir", "is", "and")  # methods whose features come at their end
-SPREAD = ("pcp", "ir", "is", "and")  # those whose loss spreads images apart: kinds are compact once each row has moved to its neighbours
+SPANNED = 2  # pseudo-clusters that the neighbours of a row span
 PINNED = ("deepcluster", "pcp")  # those of them that have settings which follow the number of kinds
 PARTS = ("silhouette", "spectral", "stability", "gap")
 
@@ -102,7 +103,8 @@ def _features(images: Images, plan: "Plan", run: Run) -> Tensor:
     if isinstance(plan.config, FinalConfig) and plan.method in AT_THE_END:
         config = replace(plan.config, final="k-means")  # heads would have to be made for the provisional number
         z_ND = methods.method(plan.method).fit(images, config, run).features_ND
-        return diffused(z_ND, config.final_neighbors, config.final_steps) if plan.method in SPREAD else z_ND
+        of_one = len(z_ND) // getattr(config, "pseudo_clusters", len(z_ND))  # DeepCluster's: wider, or each of them would be a kind
+        return diffused(z_ND, max(config.final_neighbors, SPANNED * of_one), config.final_steps)
     return pretext.features_of(pretext.train(images, plan.config, run), images, plan.config, run)
 
 

@@ -28,6 +28,7 @@ from coterie.learning.evidence import axes, beyond, cloud, rand_index, sample, s
 FEWEST = 20  # rows, below which kinds cannot be counted
 SAMPLE = 4000  # rows looked at, at most
 DRAWS, SHARE = 5, 0.7  # draws, and their share of the rows
+ROUNDING = 1e-6  # of cosines of float32 rows
 CLOUD_DRAWS, MOST_CLOUDS, CLOUD_ROWS = 2, 8, 600  # of a cloud; clouds; rows of all of them
 DENSE = 30  # up to here every number is tried, then each STEP larger than the one before, and all near the best
 STEP, NEAR = 1.05, 0.08
@@ -233,7 +234,8 @@ def silhouette(unit_Nd: Tensor, labels_N: Tensor, k: int) -> float:
     itself_N = 1 - unit_Nd.square().sum(1)  # 0, but for a row of zeros
     a_N = (far_NK.gather(1, own).squeeze(1) * size_N - itself_N) / (size_N - 1).clamp(min=1)
     b_N = far_NK.scatter(1, own, math.inf).amin(1)
-    score_N = (b_N - a_N) / torch.maximum(a_N, b_N).clamp(min=1e-12)
+    a_N, b_N = a_N.clamp(min=ROUNDING), b_N.clamp(min=ROUNDING)  # copies of a row are no clusters
+    score_N = (b_N - a_N) / torch.maximum(a_N, b_N)
     return float(torch.where((size_N > 1) & b_N.isfinite(), score_N, 0.0).mean())
 
 
