@@ -18,6 +18,7 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
+from coterie.fitting.how_many import left_open
 from coterie.images import Images, Problem, default_cache, open_images
 from coterie.images.arrays import as_numpy
 from coterie.images.collection import open_rows
@@ -34,7 +35,7 @@ from coterie.run.files import probabilities, read_assignments, read_features, re
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     """What the estimators share. X is anything `open_images` takes: a folder, a zip, an array (N, H, W[, 3]) uint8, paths, Images.
 
-    n_clusters    kinds to find
+    n_clusters    kinds to find; "auto": as many as there seem to be, "A:B": within these bounds
     preset        named settings (`coterie presets`); None: those of a named set, else "photos"
     encoder       small, small-32, resnet18-cifar, ..., any timm name; None: the preset's; "precomputed": X is features (N, D)
     settings      any other setting by name, as `--set` on the command line
@@ -53,7 +54,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     method = ""
 
     def __init__(
-        self, n_clusters: int = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
+        self, n_clusters: int | str = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
         random_state: int = 0, device: str = "auto", precision: str = "auto", threads: int | None = None,
         time_budget: float | None = None, run: str | None = None,
     ):  # fmt: skip
@@ -75,7 +76,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         gpu = devices.device.type == "cuda"
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
-        clusters, seed = _whole("n_clusters", self.n_clusters), _seed(self.random_state)
+        clusters, seed = left_open(self.n_clusters) or _whole("n_clusters", self.n_clusters), _seed(self.random_state)
         images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
         fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())

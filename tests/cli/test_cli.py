@@ -91,10 +91,15 @@ def mistakes(source: str) -> dict[str, tuple[list[str], list[str]]]:
     return {
         "no such source": (["fit", "nowhere", "--clusters", "4", "-o", "r"], ["nowhere"]),
         "nothing in it": (["fit", "empty", "--clusters", "4", "-o", "r"], ["empty"]),
-        "no clusters": ([*fit], ["--clusters"]),
+        "a range upside down": ([*fit, "--clusters", "9:3"], ["--clusters", "9:3", "a <= b"]),
+        "a range from zero": ([*fit, "--clusters", "0:4"], ["--clusters", "0:4"]),
+        "a range below zero": ([*fit, "--clusters", "-2:4"], ["--clusters", "-2:4"]),
+        "a range beyond the pictures": ([*fit, "--clusters", "2:41"], ["--clusters", "2:41", "40"]),
+        "half a range": ([*fit, "--clusters", "2:"], ["--clusters", "2:", "auto", "range"]),
+        "too few to count": (["fit", f"{source}/kind1", "-o", "r"], ["kind1", "10 images", "--clusters k"]),
         "zero clusters": ([*fit, "--clusters", "0"], ["clusters", "0"]),
         "negative clusters": ([*fit, "--clusters", "-3"], ["clusters", "-3"]),
-        "no number of clusters": ([*fit, "--clusters", "many"], ["clusters", "many"]),
+        "no number of clusters": ([*fit, "--clusters", "many"], ["clusters", "many", "auto"]),
         "clusters by --set": ([*fit, "--set", "n_clusters=0"], ["n_clusters"]),
         "too many clusters": ([*fit, "--clusters", "41"], ["41", "40"]),
         "method": ([*fit, "--clusters", "4", "--method", "scann"], ["scann", "scan", "kmeans"]),
@@ -230,6 +235,19 @@ def test_plan_says_and_does_nothing(coterie, source, tmp_path):
     assert plan["settings"]["pretext_epochs"] == 3 and plan["settings"]["n_clusters"] == 4 and plan["source"]["n_images"] == 40
     told = coterie("fit", source, "--clusters", 4, "-o", "r", "--plan").out
     assert "40 pictures" in told and "encoder: " in told and "method: scan" in told and "about" in told and "GB of memory" in told
+
+
+def test_kinds_are_counted_where_nobody_says_how_many(coterie, source, tmp_path):
+    done = coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans")
+    assert done.status == 0 and "K = " in done.err and "as many clusters as it finds" in done.err
+    got = coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans", "--clusters", "auto", "--json").data
+    assert got["clusters_low"] <= got["n_clusters"] <= got["clusters_high"] and len(got["sizes"]) == got["n_clusters"]
+    assert coterie("show", "r", "--json").data["n_clusters"] == got["n_clusters"]
+    refused(coterie("fit", source, "-o", "r", *FAST, "--method", "kmeans", "--clusters", "2:9"), "clusters: auto, now 2:9")
+    told = coterie("fit", source, "-o", "other", *FAST, "--clusters", "3:6", "--plan")
+    assert "3 to 6 clusters" in told.out
+    plan = coterie("fit", source, "-o", "other", *FAST, "--clusters", "3:6", "--plan", "--json").data
+    assert plan["clusters"] == {"asked": "3:6"} and 3 <= plan["settings"]["n_clusters"] <= 6
 
 
 def test_flags_before_set_before_config_before_preset(coterie, source, tmp_path):

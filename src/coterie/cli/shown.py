@@ -31,7 +31,9 @@ def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | No
     skipped = "".join(f", {number:,} {kind} passed over" for kind, number in images.skipped.items())
     lines = [f"{count(len(images), 'picture')} in {printable(images.name)}{apart}{skipped}, seen at {images.size[0]} px"]
     lines += [f"encoder: {plan.encoder or plan.config.encoder}"]
-    lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {plan.config.n_clusters} clusters"]
+    found = {"": f"{plan.config.n_clusters} clusters", "auto": "as many clusters as it finds"}
+    kinds = found.get(plan.asked) or f"{plan.asked.replace(':', ' to ')} clusters, as many as it finds"
+    lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {kinds}"]
     stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in told.stages.items() if seconds >= 0.05 * told.seconds)
     ends = f", ended by --time-budget at {duration(budget)}" if budget is not None and budget < told.seconds else ""
     lines += [f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"]

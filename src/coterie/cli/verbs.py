@@ -38,7 +38,7 @@ def fit(
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="RUN", help="The run folder to make, or to continue.")],
     method: Annotated[str | None, typer.Option(help="See `coterie methods`; default: scan.")] = None,
-    clusters: Annotated[str | None, typer.Option(metavar="K", help="How many kinds.")] = None,
+    clusters: Annotated[str | None, typer.Option(metavar="K", help="How many kinds: a number, auto, or a range like 5:20.")] = None,
     preset: Annotated[str | None, typer.Option(help="See `coterie presets`.")] = None,
     encoder: Annotated[str | None, typer.Option(help="small, small-32, resnet18-cifar, ..., or any timm name.")] = None,
     weights: Annotated[
@@ -71,7 +71,7 @@ def fit(
     devices = Devices(device, precision, threads)
     with shown.progress(json_ or devices.rank > 0) as progress:
         images, planned = fitting.plan(
-            source, method, clusters=_count(clusters), preset=preset, settings=changes, base=base, seed=seed,
+            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed,
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:
@@ -222,15 +222,6 @@ def _read_config(file: Path | None) -> dict[str, Any] | None:
     if "settings" not in found:
         raise InputError(f"--config {file}: no config.json of a run")
     return found
-
-
-def _count(clusters: str | None) -> int | None:
-    if clusters is None:
-        return None
-    try:
-        return int(clusters)
-    except ValueError:
-        raise InputError(f"--clusters {clusters}: wanted a number; estimating it (auto, A:B) is not built yet") from None
 
 
 def _seconds(text: str | None) -> float | None:

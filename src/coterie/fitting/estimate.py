@@ -17,6 +17,7 @@ from coterie.errors import InputError
 from coterie.fitting.planning import Plan
 from coterie.images import Images
 from coterie.images.collection import open_rows
+from coterie.learning import counting
 from coterie.networks.encoder import PRECOMPUTED
 from coterie.run import seeding
 from coterie.run.devices import Devices
@@ -25,6 +26,7 @@ from coterie.run.run import Run
 SAMPLE = 512  # pictures that a network which learns is tried on: two batches of 256
 FROZEN_SAMPLE = 96  # pictures that a frozen encoder is tried on, where its features are not in the cache
 CLOSING = 2.0, 4e-4  # seconds, and seconds a picture, for baseline, thumbnails and files
+COUNTING = 2e-3  # seconds for each picture that kinds are counted on
 BASE = 0.7e9  # bytes of memory of a process that has loaded torch and has done nothing
 
 
@@ -84,6 +86,8 @@ def estimate(images: Images, plan: Plan, devices: Devices, cache: Path | None = 
     if count < n and frozen:
         whole = _tried_on_features(n, width, plan, devices)
         stages |= {name: whole[name] for name in stages if name in whole and not name.startswith("features")}
+    if plan.asked:
+        stages["counting"] = COUNTING * min(n, counting.SAMPLE)
     first, each = CLOSING
     stages["closing"] = first + each * n
     pixels = images.pixels.numel() if images.kind != "features" else 0

@@ -1,13 +1,13 @@
 """A fit before it starts: settings resolved, pictures opened, and what config.json keeps of both."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coterie import methods
 from coterie.errors import InputError
-from coterie.fitting import config, presets
+from coterie.fitting import config, how_many, presets
 from coterie.fitting.encoders import AUTO, SMALL, Choice, as_published, choose, in_words
 from coterie.images import Images, open_images
 from coterie.images.collection import Rows, open_rows
@@ -29,6 +29,8 @@ class Plan:
     source: dict[str, Any]
     encoder: str = ""  # why this encoder, where `--encoder auto` chose it
     network: bool = False  # whether this very command named published weights, which may then be brought over the network
+    asked: str = ""  # "auto" or "A:B", where the number of kinds is counted; config.n_clusters is provisional until then
+    clusters: dict[str, Any] = field(default_factory=dict)  # what the count found
 
     def to_json(self) -> dict[str, Any]:
         from coterie import __version__
@@ -41,6 +43,7 @@ class Plan:
             "schedule": "gpu" if self.gpu else "cpu",
             "source": self.source,
             **({"encoder": self.encoder} if self.encoder else {}),
+            **({"clusters": {"asked": self.asked, **self.clusters}} if self.asked else {}),
             "settings": config.plain(self.config),
         }
 
@@ -49,7 +52,7 @@ def plan(
     source: Any,
     method: str | None = None,
     *,
-    clusters: int | None = None,
+    clusters: int | str | None = None,
     preset: str | None = None,
     settings: dict[str, Any] | None = None,
     base: dict[str, Any] | None = None,
@@ -60,6 +63,7 @@ def plan(
 ) -> tuple[Images, Plan]:
     """Opens the source and resolves every setting.
 
+    `clusters` is a number, "auto" or "A:B"; None: what `settings` or `base` say, else the classes of a named set, else "auto".
     `base` is a config.json to repeat; `settings` change it, `clusters` and `seed` come last. Images opened before keep their size.
     """
     base, settings = base or {}, dict(settings or {})
@@ -86,25 +90,26 @@ def plan(
             changed = config.change(changed, {"pretext": "frozen"})
         return config.change(changed, {"n_clusters": n_clusters})
 
-    if clusters is not None and clusters < 1:
-        raise InputError(f"--clusters {clusters}: at least 1 is needed")
-    start = resolve(10_000, clusters or 1)
+    asked = None if clusters is None else how_many.read(clusters)
+    start = resolve(10_000, asked if isinstance(asked, int) else 1)
     advance = (progress or Silent()).advance
     if start.encoder == PRECOMPUTED:
         images: Images = open_rows(source)
     else:
         images = open_images(source, start.image_size, cache, start.max_pixels, advance, start.white)
         images = replace(images, passed=None) if opened else images  # what was passed then are the images themselves
-    n = clusters or settings.get("n_clusters") or base.get("settings", {}).get("n_clusters") or images.n_classes
-    if n is None:
-        raise InputError(f"how many kinds are in {images.name}? give --clusters K (estimating it is not built yet)")
-    if int(n) > len(images):
-        raise InputError(f"--clusters {n}: more clusters than the {len(images)} images of {images.name}")
+    asked = asked or how_many.read(
+        settings.get("n_clusters") or base.get("clusters", {}).get("asked") or base.get("settings", {}).get("n_clusters")
+        or images.n_classes or how_many.AUTO
+    )  # fmt: skip
+    least, most = how_many.within(asked, images)
     seed = seed if seed is not None else base.get("seed", 0)
-    final = resolve(len(images), int(n))
+    final = resolve(len(images), how_many.provisional(least, most))
+    final = final if least == most else how_many.pinned(method, final, len(images))
     reason = choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else "")
     network = final.pretrained and "pretrained" in settings
-    return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network)
+    return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network,
+                        "" if least == most else str(asked))  # fmt: skip
 
 
 def _small_and_grey(source: Any) -> bool:
@@ -145,7 +150,13 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
 def check_same(folder: Path, plan: Plan) -> None:
     there, wanted = config_of(folder), plan.to_json()
     changed = [f"{name}: {there.get(name)}, now {wanted[name]}" for name in ("method", "seed") if there.get(name) != wanted[name]]
-    changed += config.differences(there["settings"], wanted["settings"])
+    before, now = (told.get("clusters", {}).get("asked") for told in (there, wanted))  # what was counted follows from the rest
+    of_both = ({name: value for name, value in told["settings"].items() if name != "n_clusters"} for told in (there, wanted))
+    changed += config.differences(*of_both) if before or now else config.differences(there["settings"], wanted["settings"])
+    if before != now:
+        changed.append(
+            "clusters: " + ", now ".join(str(one or told["settings"]["n_clusters"]) for one, told in ((before, there), (now, wanted)))
+        )
     if there["source"]["fingerprint"] != wanted["source"]["fingerprint"]:
         before, now = (f"{made['source']['n_images']} of {made['source']['name']}" for made in (there, wanted))
         changed.append(f"the pictures ({before}, now {now})")

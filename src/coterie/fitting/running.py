@@ -12,6 +12,7 @@ import torch
 from coterie import methods
 from coterie.errors import InputError
 from coterie.fitting import assignments as store
+from coterie.fitting import how_many
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
@@ -25,6 +26,8 @@ from coterie.run.devices import Devices
 from coterie.run.files import read_assignments, read_history, read_json
 from coterie.run.manifest import is_finished
 from coterie.run.progress import Silent
+
+ONE_KIND = "the pictures look like one kind, so every picture is in one cluster; --clusters K sorts them into K all the same"
 
 
 def fit(
@@ -61,15 +64,24 @@ def fit(
                   clip=plan.config.clip, cache=cache)  # fmt: skip
         for told in images.notes:
             run.note(told)
-        if plan.config.n_clusters == 1:
+        if plan.asked:
+            plan = how_many.counted(images, plan, run)
+            run.progress.message(how_many.in_words(plan.clusters))
+            if devices.rank == 0:
+                store.write_json(folder, "config.json", plan.to_json())
+        elif plan.config.n_clusters == 1:
             run.warn("one cluster was asked for: every picture will be in it, whatever is learned; give --clusters 2 or more to sort them")
         fitted = methods.method(plan.method).fit(images, plan.config, run)
+        if plan.asked:  # only now, for a stage that is found done takes the history and the warnings back to its end
+            run.note(how_many.in_words(plan.clusters), shown=True)
+            if plan.config.n_clusters == 1:
+                run.warn(ONE_KIND)
         signs = vital_signs(fitted.p_NK)
         for worry in worries(signs):
             run.warn(worry)
         for worry in source_worries(images):
             run.warn(worry)
-        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run)
+        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=bool(plan.asked))
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
         result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
         store.write_run(folder, images, result, run)
@@ -112,6 +124,8 @@ def summary(folder: Path) -> dict[str, Any]:
         "method": made["method"],
         "n_images": len(table),
         "n_clusters": k,
+        "clusters_low": made.get("clusters", {}).get("low", k),
+        "clusters_high": made.get("clusters", {}).get("high", k),
         "sizes": np.bincount(clusters_N[clusters_N >= 0], minlength=k).tolist(),
         "n_problems": environment["n_problems"],
         "seconds": environment["seconds"],
@@ -139,7 +153,7 @@ def show(folder: Path) -> dict[str, Any]:
     """What a run is, how far it came, its health."""
     made = config_of(folder)
     known = {"run": str(folder), "method": made["method"], "preset": made["preset"], "source": made["source"]["name"]}
-    known |= {"n_images": made["source"]["n_images"], "n_clusters": made["settings"]["n_clusters"], "seed": made["seed"]}
+    known |= {"n_images": made["source"]["n_images"], "n_clusters": kinds_of(made), "seed": made["seed"]}
     known |= {"encoder": made["settings"]["encoder"], "image_size": made["settings"]["image_size"]}
     if is_finished(folder):
         manifest.check_run(folder)
@@ -152,6 +166,12 @@ def show(folder: Path) -> dict[str, Any]:
     rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
+
+
+def kinds_of(made: dict[str, Any]) -> int | str:
+    """The number of kinds of a config.json; what was asked, as long as they are not counted."""
+    clusters = made.get("clusters", {})
+    return made["settings"]["n_clusters"] if "k" in clusters or not clusters else clusters["asked"]
 
 
 def source_worries(images: Images) -> list[str]:

@@ -37,6 +37,7 @@ EXPLAINS, OF_FEATURES, VISIBLE = 0.5, 0.6, 0.05  # colour, at least, alone and a
 SAME = 0.75  # adjusted Rand index from which k-means on thumbnails finds the same
 AS_WELL, COMES_AGAIN = 0.85, 0.85  # the thumbnails' share of what features explain, and the stability from which that is no objection
 CLEARER = 0.4  # agreement and stability of thumbnails beyond a cloud's, from which they have what the features lack
+OTHER_NUMBER = ("other_k", "other_stability", "other_agreement")  # what the evidence calls another number of clusters, and its scores
 
 SENTENCES = {
     "colour": "These clusters follow brightness and colour, little else: the mean colour of a picture alone nearly tells its cluster.",
@@ -50,8 +51,11 @@ SENTENCES = {
 }
 
 
-def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, run: Run) -> tuple[Fitted, str, dict[str, Any]]:
-    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that)."""
+def settle(
+    fitted: Fitted, images: Images, method: str, config: PretextConfig, run: Run, counted: bool = False
+) -> tuple[Fitted, str, dict[str, Any]]:
+    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that). `counted`: the
+    number of clusters was, by more evidence than there is here, so no other is proposed."""
     k = config.n_clusters
     index_S = evidence.sample(len(images), run.rng("verdict", "sample"))
     spaces = getattr(config, "spaces", "")
@@ -78,6 +82,7 @@ def settle(fitted: Fitted, images: Images, method: str, config: PretextConfig, r
         run.note(f"what {method} found is kept: {told}")
     found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(images, index_S))
+    found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
     return fitted, SENTENCES[found["finding"]].format(**found), found
 

@@ -242,6 +242,11 @@ def pseudo_clusters(config: Config, n: int) -> int:
     return config.pseudo_clusters or min(10 * config.n_clusters, max(config.n_clusters, n // LEAST_IMAGES))
 
 
+def pinned(config: Config, n: int) -> Config:
+    """With the number of pseudo-clusters that n_clusters and `n` images give, so that another n_clusters trains the same network."""
+    return replace(config, pseudo_clusters=pseudo_clusters(config, n))
+
+
 def view_of(config: Config) -> Augment:
     return (augment.crops if config.views == "crops" else augment.pretext)(config.augment, config.view_size)
 

@@ -70,11 +70,16 @@ class Config(FinalConfig):
     mix_to: Share = 0.5  # and at its end
 
 
+def pinned(config: Config, n: int) -> Config:
+    """With the least clusters that n_clusters and `n` images give, so that another n_clusters trains the same network."""
+    return replace(config, floor=min(n, config.floor or max(config.n_clusters, n // 50)))
+
+
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     if config.encoder == PRECOMPUTED:
         raise InputError("encoder=precomputed gives features, and pcp is what trains an encoder; --method kmeans or scan clusters features")
     n = len(images)
-    floor = min(n, config.floor or max(config.n_clusters, n // 50))
+    floor = pinned(config, n).floor
     encoder = pretext.train(images, config, run)
     network = nn.Sequential(encoder, projector_of(encoder, config, run, "embedding"))
     optimizer = SGD(network.parameters(), config.rate, momentum=0.9, weight_decay=config.decay)

@@ -115,6 +115,7 @@ def read(run: Path) -> ReportData:
     history = read_history(run)
     measured = run / "metrics.json"
     _checked(run / "environment.json", lambda: verdict(environment))
+    _checked(run / "config.json", lambda: tried(config))
     assigned, p_NK = _assigned(run)
     features_ND = read_features(run, len(p_NK))
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
@@ -141,6 +142,12 @@ def read(run: Path) -> ReportData:
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
     )
+
+
+def tried(config: dict[str, Any]) -> list[tuple[int, list[float]]]:
+    """(number of kinds, its score) of each that was tried, ascending; none where the number was given."""
+    scores = config.get("clusters", {}).get("scores", {})
+    return sorted((int(number), [float(score)]) for number, score in scores.items() if np.isfinite(score))
 
 
 def _assigned(run: Path) -> tuple[Assigned, np.ndarray]:

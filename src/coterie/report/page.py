@@ -13,6 +13,7 @@ from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
+from coterie.report.how_many import how_many
 from coterie.report.thumbnails import Picture, overlay
 from coterie.report.verdict import verdict
 from coterie.report.wording import Veil
@@ -90,6 +91,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         shares=data.quality.shares if data.quality else {},
         colour=lambda cluster: palette[cluster] if cluster >= 0 else "#8a8a8a",
         verdict=verdict(data.environment),
+        counted=how_many(data.config),
         warnings=data.environment.get("health") or [],
         groups=lambda cluster: _groups(data, cluster, veil),
         compact=len(data.clusters) > MOST_COVERS,
@@ -108,7 +110,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         stages=_stages(data),
         problems=data.problems[:MOST_PROBLEMS],
         skipped=_skipped(source.get("skipped") or {}),
-        settings=_flat({key: value for key, value in data.config.items() if key != "source"}, veil),
+        settings=_flat({key: value for key, value in data.config.items() if key not in ("source", "clusters")}, veil),
         machine=_flat({key: value for key, value in data.environment.items() if key not in TOLD}, veil),
     )
 

@@ -28,6 +28,7 @@ __all__ = [  # two of them only to be found here, where a report may look
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
 CONFIG = {"method": str, "preset": str, "seed": int, "source": dict, "settings": dict}
 SOURCE = {"kind": str, "name": str, "fingerprint": str, "n_images": int}
+COUNTED = {"k": int, "low": int, "high": int, "why": str, "scores": dict}
 ABOVE_ONE = 1.001  # rounding may carry a probability a little above 1
 Content = TypeVar("Content")
 
@@ -47,6 +48,9 @@ def read_config(run: Path) -> dict[str, Any]:
     made = read_json(path, **CONFIG)
     _check_kinds(path, made["source"], SOURCE)
     _check_kinds(path, made["settings"], {"n_clusters": int, "encoder": str})
+    if "clusters" in made:  # what was counted
+        _check_kinds(path, made, {"clusters": dict})
+        _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
     return made
 
 

@@ -90,7 +90,7 @@ class Run:
         if saved:
             for name, value in state.items():
                 restore(value, saved["state"][name])
-            first, self.warnings, self.stages = saved["epoch"], saved["warnings"], saved["stages"]
+            first, self.warnings, self.stages = saved["epoch"], saved["warnings"], self.stages | saved["stages"]
         self._file.rewrite(saved["history"] if saved else self.history)  # lines of epochs that will be done again go
         spent_before = self.stages.get(stage, 0.0)
         self._stage, self._total = stage, total
@@ -257,10 +257,11 @@ class Run:
             self.warnings.append(text)
             self.progress.message(f"health: {text}")
 
-    def note(self, text: str) -> None:
-        """Something worth knowing that is no warning: a line of history, and of the terminal."""
+    def note(self, text: str, shown: bool = False) -> None:
+        """Something worth knowing that is no warning: a line of history, and of the terminal unless it was `shown` there before."""
         self._file.add({"stage": "note", "text": text})
-        self.progress.message(text)
+        if not shown:
+            self.progress.message(text)
 
     def close(self) -> None:
         """Removes the state of a finished run."""
