@@ -1,8 +1,8 @@
 """Kinds of different size: `python -m benchmarks.tails FEATURES.npz [--draws 10] [--ratios 1 4 10 50]`.
 
-FEATURES.npz holds x (N, D), features of EfficientNet-Lite0, and y (N,), the true classes of Caltech-101's photographs, 30 of each. A draw
-takes ten of the classes 50 to 99 (settings were chosen on 0 to 49) and of them 30 photographs down to 30 / ratio, in geometric steps. SCAN's
-clustering stage then has `sizes=auto`, the default; `even`, as published; and the true sizes as `prior`. Rows: benchmarks/results/tails.csv.
+FEATURES.npz holds x (N, D), features of EfficientNet-Lite0, and y (N,), the classes of Caltech-101's photographs, 30 of each. A draw
+takes ten of the classes 50 to 99 (settings were chosen on 0 to 49), 30 photographs of the first down to 30 / ratio of the last. SCAN's
+clustering stage then has `sizes=auto`, the default; `even`, as published; and the true sizes as `prior`. Rows: results/tails.csv.
 """
 
 import argparse

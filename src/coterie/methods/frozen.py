@@ -13,26 +13,21 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import Adam
 
-from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood
-from coterie.clustering.spaces import Reduced, reduced, unit_by_space
-from coterie.clustering.spectral import spectral
+from coterie.clustering.neighbours import Neighbours, neighbourhood
+from coterie.clustering.spaces import Reduced, reduced
 from coterie.learning.diagnose import discord
 from coterie.methods import scan
 from coterie.methods.bounds import Count, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final
 from coterie.methods.pretext import PretextConfig
+from coterie.methods.starts import graph, starts, teach
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
-WIDER = 1.6  # times as many neighbours for every second head
 MOST = 100  # neighbours
-TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
-SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,8 @@ class Config(FinalConfig):
 def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours, int]:
     """The rows, their neighbours for the widest neighbourhood, and how many of these are the usual one."""
     rows = run.once("rows", reduced, z_ND, config.spaces, config.components and max(config.components, 2 * config.n_clusters))
-    unit_ND = unit_by_space(z_ND - rows.mean_D, rows.space_D)  # axes that are left out tell little, but neighbours are a little better
-    most = len(z_ND) - 1
-    count = min(most, config.n_neighbors or neighbourhood(len(z_ND), config.n_clusters, MOST))
-    return rows, run.once("neighbours", nearest, unit_ND, min(most, round(WIDER * count))), count
+    count = min(len(z_ND) - 1, config.n_neighbors or neighbourhood(len(z_ND), config.n_clusters, MOST))
+    return rows, graph(z_ND, rows, count, run), count
 
 
 def begin(
@@ -65,21 +58,7 @@ def begin(
     labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, count, config.n_clusters, config.n_heads, run)
     if config.start == "both" and config.n_heads > 1:
         labels_HN[-1] = of_scan(z_ND, found.index_NK, config, run)
-    updates, rate = TAUGHT
-    optimizer = Adam(heads.parameters(), rate * temperature)
-    for _ in range(updates):
-        logits_HNK = heads(rows_Nd) / temperature
-        loss = F.cross_entropy(logits_HNK.flatten(0, 1), labels_HN.flatten(), label_smoothing=SOFT)
-        run.step(loss * config.n_heads, optimizer)
-
-
-def starts(index_NK: Tensor, similarity_NK: Tensor, count: int, k: int, n_heads: int, run: Run) -> Tensor:
-    """A spectral clustering for each head, (H, N) int64."""
-    found = []
-    for head in range(n_heads):
-        wide = slice(None if head % 2 else count)
-        found.append(spectral(index_NK[:, wide], similarity_NK[:, wide], k, run.rng("start", head)))
-    return torch.stack(found)
+    teach(heads, rows_Nd, labels_HN, run, temperature)
 
 
 def of_scan(z_ND: Tensor, index_NK: Tensor, config: Config, run: Run) -> Tensor:

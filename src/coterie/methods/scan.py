@@ -32,6 +32,7 @@ from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.sizes import Sizes, uneven
+from coterie.methods.starts import graph, starts, teach
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
 from coterie.networks.teacher import follow, teacher_of
@@ -42,6 +43,7 @@ TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
 PUBLISHED = 20  # neighbours, SCAN sec. 3.1
 HEADS = 20, 4  # at most, which cost about as much as three would; at least
+FEW = 20  # clusters, which heads on the axes of frozen features find from anywhere; with more, half of them start from the graph's
 CLUSTERS = 400  # of all heads, at most: what they cost grows with these
 
 
@@ -109,11 +111,13 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
     n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
     weight = weight_of(z_ND, config, run)
-    rows = on_axes(z_ND, config, run)
+    whole_ND, rows = z_ND, on_axes(z_ND, config, run)
     z_ND = z_ND if rows is None else rows.rows_Nd
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, heads_of(config))  # type: ignore[assignment]
     if rows is None:
         heads.standardise(z_ND)
+    elif config.n_clusters > FEW:
+        begin(heads, whole_ND, rows, config, run)
     best = heads.select(0)
     optimizer = Adam(heads.parameters())
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
@@ -146,6 +150,14 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             **vital_signs(p_HNK[head]),
         )
     return best if rows is None else folded(best, rows)
+
+
+def begin(heads: Heads, z_ND: Tensor, rows: Reduced, config: Config, run: Run) -> None:
+    """Half of the heads start from spectral clusterings."""
+    count = neighbourhood(len(z_ND), config.n_clusters, len(z_ND))
+    index_NK, similarity_NK = graph(z_ND, rows, count, run)
+    half = max(1, len(heads.weight) // 2)
+    teach(heads, rows.rows_Nd, run.once("starts", starts, index_NK, similarity_NK, count, config.n_clusters, half, run), run)
 
 
 def on_axes(z_ND: Tensor, config: Config, run: Run) -> Reduced | None:
