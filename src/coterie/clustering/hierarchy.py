@@ -24,11 +24,11 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import exact, means
 
 TOUCH = 0.01  # overlap below which two clusters do not touch: chance neighbours
-MEMBERS = 4000  # of a cluster that its parts are sought among, at most
-HALVES = 3  # draws of two halves
+MEMBERS = 2000  # of a cluster that its parts are sought among, at most
+HALVES = 2  # draws of two halves
 HALF = 500  # members of a half, at most
 FEWEST = 4  # members of a half; with fewer a gap cannot be told from chance
-RESTARTS, ITERS = 3, 25
+RESTARTS, ITERS = 2, 25
 
 
 class Merge(NamedTuple):
@@ -75,7 +75,7 @@ def merges(affinity_KK: Tensor, sums_KD: Tensor, separate: Iterable[tuple[int, i
 
     affinity_KK: as `affinity` gives it; sums_KD: as `centred_sums`. separate: pairs that stay apart, so that the list may end sooner.
     """
-    shared_KK, sums_KD = affinity_KK.numpy().astype(np.float64), sums_KD.numpy().astype(np.float64)
+    shared_KK, summed_KD = affinity_KK.numpy().astype(np.float64), sums_KD.numpy().astype(np.float64)
     k = len(shared_KK)
     free_KK = ~np.eye(k, dtype=bool)
     for a, b in separate:
@@ -86,8 +86,8 @@ def merges(affinity_KK: Tensor, sums_KD: Tensor, separate: Iterable[tuple[int, i
         whole_K = shared_KK.diagonal()
         both_K = np.sqrt(whole_K[a] * whole_K)
         overlap_K = np.where(both_K > 0, shared_KK[a] / np.where(both_K > 0, both_K, 1), 1.0)
-        lengths_K = np.linalg.norm(sums_KD, axis=1)
-        alike_K = sums_KD @ sums_KD[a] / np.maximum(lengths_K * lengths_K[a], 1e-300)
+        lengths_K = np.linalg.norm(summed_KD, axis=1)
+        alike_K = summed_KD @ summed_KD[a] / np.maximum(lengths_K * lengths_K[a], 1e-300)
         rank_K = np.where(overlap_K >= TOUCH, 2 + overlap_K, alike_K)
         return overlap_K, alike_K, np.where(free_KK[a], rank_K, -math.inf)
 
@@ -99,7 +99,7 @@ def merges(affinity_KK: Tensor, sums_KD: Tensor, separate: Iterable[tuple[int, i
         a, b = sorted((first, int(best_K[first])))
         overlap_K, alike_K, _ = against(a)
         found.append(Merge(a, b, float(overlap_K[b]), float(alike_K[b])))
-        for table in (shared_KK, sums_KD):
+        for table in (shared_KK, summed_KD):
             table[a] += table[b]
         shared_KK[:, a] += shared_KK[:, b]
         free_KK[a] &= free_KK[b]
@@ -131,7 +131,7 @@ def _top(above: list[int], number: int) -> int:
 
 def parted(rows_MD: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """The part of each of a cluster's rows, (M,) int64, the largest part first; fewer than k parts where the rows differ too little.
-    k-means by Euclidean distance, the best of some starts, on at most 4,000 rows."""
+    k-means by Euclidean distance, the best of some starts, on at most 2,000 rows."""
     some = torch.randperm(len(rows_MD), generator=generator)[:MEMBERS].sort().values if len(rows_MD) > MEMBERS else slice(None)
     found = kmeans(rows_MD[some], k, generator, ITERS, init="k-means++", restarts=RESTARTS)
     with exact(rows_MD.device):
@@ -171,10 +171,14 @@ def _gap(here_MD: Tensor, there_MD: Tensor, generator: torch.Generator) -> float
     return (share - by_cloud) / (1 - by_cloud)
 
 
-def first_divisions(rows_ND: Tensor, labels_N: Tensor, k: int, rng: Callable[[], torch.Generator]) -> list[Division]:
-    """How each cluster of two different rows or more would split, those first whose parts are farthest apart."""
-    found = []
-    for cluster in range(k):
+def first_divisions(
+    rows_ND: Tensor, labels_N: Tensor, k: int, rng: Callable[[], torch.Generator], known: dict[int, Division | None] | None = None
+) -> list[Division]:
+    """How each cluster of two different rows or more would split, those first whose parts are farthest apart. known: what was found of
+    some clusters before; None of those that cannot be split."""
+    known = known or {}
+    found = [one for one in known.values() if one]
+    for cluster in sorted({*range(k)} - {*known}):
         members = (labels_N == cluster).nonzero().squeeze(1)
         sizes = parted(rows_ND[members], 2, rng()).bincount(minlength=2).tolist() if len(members) > 1 else [len(members), 0]
         if sizes[1]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "config_of", "describe", "fit", "is_finished", "plan", "predict", "recut", "schedule_of", "show", "summary"]
 
-_ROOMS = {"recut": "recut", "Plan": "planning", "config_of": "planning", "describe": "planning", "plan": "planning", "schedule_of": "planning"}
+_ROOMS = {"recut": "recut"} | dict.fromkeys(("Plan", "config_of", "describe", "plan", "schedule_of"), "planning")
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,11 @@ FILE = "hierarchy.json"
 PER_CLUSTER = 20  # images of the sample in which neighbours are sought, at least; 5,000 in all
 
 
+Known = dict[int, Division | None] | None
+
+
 class Sorted:
-    """What a run says of its images: p_NK float32, labels_N int64 (-1: in no cluster), unit rows_ND float32 as they are kept, and its seed."""
+    """What a run says of its images: p_NK float32, labels_N int64 (-1: in no cluster), unit rows_ND float32 as it keeps them; its seed."""
 
     def __init__(self, p_NK: Tensor, labels_N: Tensor, rows_ND: Tensor, seed: int):
         self.p_NK, self.labels_N, self.rows_ND, self.seed = p_NK, labels_N, rows_ND, seed
@@ -36,8 +39,8 @@ class Sorted:
     def rng(self, *keys: str) -> torch.Generator:
         return seeding.generator(self.seed, "hierarchy", *keys)
 
-    def divisions(self) -> list[Division]:
-        return hierarchy.first_divisions(self.rows_ND, self.labels_N, self.k, self.rng)
+    def divisions(self, known: Known = None) -> list[Division]:
+        return hierarchy.first_divisions(self.rows_ND, self.labels_N, self.k, self.rng, known)
 
     def merges(self, separate: Any = ()) -> list[Merge]:
         """By the neighbours in a sample of the images, which is as good as all, and soon done."""
@@ -58,8 +61,9 @@ def read_sorted(folder: Path) -> Sorted:
     return Sorted(torch.from_numpy(probabilities(table).copy()), labels_N, rows_ND, read_config(folder)["seed"])
 
 
-def kept(folder: Path, found: Sorted) -> tuple[list[Merge], list[Division]]:
-    """The run's hierarchy; made and written to hierarchy.json where it is not there yet, or damaged."""
+def kept(folder: Path, found: Sorted, known: Known = None) -> tuple[list[Merge], list[Division]]:
+    """The run's hierarchy; made and written to hierarchy.json where it is not there yet, or damaged. known: how some of its clusters
+    split, where that was found before (None: they cannot)."""
     path = folder / FILE
     if path.exists():
         try:
@@ -68,7 +72,7 @@ def kept(folder: Path, found: Sorted) -> tuple[list[Merge], list[Division]]:
             return [Merge(one["a"], one["b"], one["overlap"], one["alike"]) for one in told["merges"]], divisions
         except InputError:  # the same run gives the same hierarchy
             pass
-    merges, divisions = found.merges(), found.divisions()
+    merges, divisions = found.merges(), found.divisions(known)
     if os.access(folder, os.W_OK):  # an archive of runs may be read-only
         store.write_json(folder, FILE, plain(merges, divisions))
         manifest.record(path)

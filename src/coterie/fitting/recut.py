@@ -118,15 +118,12 @@ def to_number(found: Sorted, clusters: int, merges: list[Merge], divisions: list
 
 
 def steps(
-    found: Sorted, clusters: int | None, merge: Sequence[Sequence[int]], split: Sequence[tuple[int, int]], folder: Path
-) -> tuple[list[Cut], Sorted]:
-    """What leads to the asked clusters, first the named merges and splits, then the number; and where it leads."""
-    if clusters is None and not merge and not split:
-        raise InputError("recut needs --clusters K, --merge A,B or --split A")
-    if clusters is not None and not 1 <= clusters <= len(found.p_NK):
-        raise InputError(f"--clusters {clusters}: wanted 1 to {len(found.p_NK):,}, the number of pictures")
-    merges, divisions = kept(folder, found)
-    done: list[Cut] = []
+    found: Sorted, tree: tuple[list[Merge], list[Division]], clusters: int | None, merge: Sequence[Sequence[int]],
+    split: Sequence[tuple[int, int]],
+) -> tuple[list[Cut], Sorted]:  # fmt: skip
+    """What leads to the asked clusters, first the named merges and splits, then the number; and where it leads. `tree`: the run's own."""
+    merges, divisions = tree
+    before, done = found, list[Cut]()
     if merge or split:
         done.append(asked(found, merge, split))
         found = done[-1].apply(found)
@@ -137,9 +134,21 @@ def steps(
         whole = [done[0].into[numbers[0]][0] for numbers in done[0].merges]
         separate = [(a, b) for one in done[0].into for a in one for b in one if a < b]
         merges = found.merges(separate) if clusters < found.k else []
-        divisions = found.divisions() if clusters > found.k else []
+        divisions = found.divisions(still(before, found, done, divisions)) if clusters > found.k else []
     done.append(to_number(found, clusters, merges, divisions, whole))
     return done, done[-1].apply(found)
+
+
+def still(before: Sorted, after: Sorted, done: list[Cut], divisions: list[Division]) -> dict[int, Division | None]:
+    """Of the new clusters that hold the very pictures of an old one: how that splits, as it was found; None where it cannot."""
+    known = {one.cluster: one for one in divisions}
+    now = became(before.k, done)
+    found: dict[int, Division | None] = {}
+    for old in range(before.k):
+        if len(now[old]) == 1 and torch.equal(before.labels_N == old, after.labels_N == now[old][0]):
+            new = now[old][0]
+            found[new] = known[old]._replace(cluster=new) if old in known else None
+    return found
 
 
 def became(k: int, done: list[Cut]) -> list[list[int]]:
@@ -169,9 +178,14 @@ def recut(
     if not manifest.is_finished(run):
         raise InputError(f"{run} is not a finished run; continue its fit first" if run.is_dir() else f"there is no run folder {run}")
     _check_free(output)
+    if clusters is None and not merge and not split:
+        raise InputError("recut needs --clusters K, --merge A,B or --split A")
     manifest.check_run(run)
     before = read_sorted(run)
-    done, after = steps(before, clusters, merge, split, run)
+    if clusters is not None and not 1 <= clusters <= len(before.p_NK):
+        raise InputError(f"--clusters {clusters}: wanted 1 to {len(before.p_NK):,}, the number of pictures")
+    tree = kept(run, before)
+    done, after = steps(before, tree, clusters, merge, split)
     now = became(before.k, done)
     of_N = torch.zeros(before.k, after.k, dtype=torch.bool)
     for old, numbers in enumerate(now):
@@ -189,7 +203,7 @@ def recut(
         disk.make_folder(part)
         recut_files.write(run, part, before, after, done, what, started)
         manifest.seal(part)
-        kept(part, after)
+        kept(part, after, still(before, after, done, tree[1]))
         os.replace(part, output)  # takes the place of an empty folder; a reader sees nothing, or all
         disk.sync(output.parent)
     except NotADirectoryError:

@@ -27,6 +27,10 @@ from coterie.run.seeding import generator
 TINY = 4  # px, the side of the thumbnails that colours alone must not explain
 MARGIN = 0.03  # of the score that k-means must be ahead by: both scores waver (benchmarks/evidence.py)
 RESTARTS = 3
+JUDGED, JUDGED_EACH = (
+    2000,
+    50,
+)  # pictures that are asked after a recut, at most, or so many a cluster: it should take no longer than a breath
 
 # What the sentence goes by, chosen on classes 0 to 49 of Caltech-101 and the first 5,000 of CIFAR-10 and Imagenette (docs/verdict.md)
 NOTHING, NEVER = 0.3, 0.2  # agreement and stability beyond a cloud's, below both of which nothing was found
@@ -136,7 +140,8 @@ def judge(
 
     tiny: (ids (P,), thumbnails (P, C, 4, 4)) of the pictures that the run keeps: colours are asked of those alone.
     """
-    index_S = evidence.sample(len(rows_ND), generator(seed, "recut", "sample"))
+    most = min(evidence.SAMPLE, max(JUDGED, JUDGED_EACH * k))
+    index_S = evidence.sample(len(rows_ND), generator(seed, "recut", "sample"), most)
     index_S = index_S[labels_N[index_S] >= 0]
     base = evidence.axes(rows_ND[index_S], generator(seed, "recut", "axes"))
     rows_Sd, labels_S = evidence.seen(rows_ND[index_S], *base), labels_N[index_S]
