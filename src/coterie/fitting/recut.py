@@ -46,7 +46,11 @@ class Cut:
 def cut(found: Sorted, group_K: list[int], parts: dict[int, list[Tensor]]) -> Cut:
     """Joins clusters of the same group (its smallest cluster), and divides those in `parts` into these rows. The new clusters stand in the
     order of the old ones: a merged one where its smallest was, parts where their cluster was, the largest first."""
-    of_P, into_P, which, weights, biases = [], [], [], [], []
+    of_P: list[int] = []
+    into_P: list[int] = []
+    which: list[int] = []
+    weights: list[Tensor] = []
+    biases: list[Tensor] = []
     number: dict[int, int] = {}
     into: list[list[int]] = []
     for cluster in range(found.k):

@@ -27,10 +27,7 @@ from coterie.run.seeding import generator
 TINY = 4  # px, the side of the thumbnails that colours alone must not explain
 MARGIN = 0.03  # of the score that k-means must be ahead by: both scores waver (benchmarks/evidence.py)
 RESTARTS = 3
-JUDGED, JUDGED_EACH = (
-    2000,
-    50,
-)  # pictures that are asked after a recut, at most, or so many a cluster: it should take no longer than a breath
+JUDGED, JUDGED_EACH = 2000, 50  # pictures asked after a recut, at most, or so many a cluster: it is to be done in a second
 
 # What the sentence goes by, chosen on classes 0 to 49 of Caltech-101 and the first 5,000 of CIFAR-10 and Imagenette (docs/verdict.md)
 NOTHING, NEVER = 0.3, 0.2  # agreement and stability beyond a cloud's, below both of which nothing was found
@@ -148,7 +145,7 @@ def judge(
     near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
     floor_S = evidence.partition(rows_Sd, k, generator(seed, "recut", "floor"))[0]
     score, floor = (evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S))
-    found = {"returned": method, "replaced": replaced, "score": round(score, 4), "other_score": round(floor, 4)}
+    found: dict[str, Any] = {"returned": method, "replaced": replaced, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, generator(seed, "recut"))
     if tiny is not None:
         ids, tiny_NCHW = tiny[0][labels_N[tiny[0]] >= 0], tiny[1][labels_N[tiny[0]] >= 0]
