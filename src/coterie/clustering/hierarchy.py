@@ -5,6 +5,7 @@
     alike     cosine of their mean features, seen from the mean of all; it ranks the pairs that do not touch
     apart     of a cluster's two halves: how far the gap between them goes beyond that of a cloud cut in two; 0 no farther, 1 two points.
               Where the gap lies is learned from one half of the members and looked for in the other
+    gain      of a division: the share of the spread of all features that lies between the two parts
 
 Shapes: N rows, M rows of one cluster, D feature, K clusters or neighbours.
 """
@@ -27,6 +28,7 @@ TOUCH = 0.01  # overlap below which two clusters do not touch: chance neighbours
 MEMBERS = 2000  # of a cluster that its parts are sought among, at most
 HALVES = 2  # draws of two halves
 HALF = 500  # members of a half, at most
+NO_GAP = 0.05  # what a division without any gap counts for, so that a large cloud goes before a small one
 FEWEST = 4  # members of a half; with fewer a gap cannot be told from chance
 RESTARTS, ITERS = 2, 25
 
@@ -41,11 +43,17 @@ class Merge(NamedTuple):
 
 
 class Division(NamedTuple):
-    """Two parts of a cluster, or of a part of it: their sizes, the larger first, and how far they are apart."""
+    """Two parts of a cluster, or of a part of it: their sizes, the larger first, how far they are apart, and the gain."""
 
     cluster: int
     sizes: tuple[int, int]
     apart: float
+    gain: float
+
+    @property
+    def rank(self) -> float:
+        """What is divided first (docs/recut.md): much of the spread that lies between two parts, and a gap."""
+        return (self.apart + NO_GAP) * self.gain
 
 
 class Leaf(NamedTuple):
@@ -174,42 +182,73 @@ def _gap(here_MD: Tensor, there_MD: Tensor, generator: torch.Generator) -> float
 def first_divisions(
     rows_ND: Tensor, labels_N: Tensor, k: int, rng: Callable[[], torch.Generator], known: dict[int, Division | None] | None = None
 ) -> list[Division]:
-    """How each cluster of two different rows or more would split, those first whose parts are farthest apart. known: what was found of
-    some clusters before; None of those that cannot be split."""
-    known = known or {}
+    """How each cluster of two different rows or more would split, in the order of `Division.rank`. known: what was found of some clusters
+    before; None of those that cannot be split."""
+    known, whole = known or {}, spread(rows_ND)
     found = [one for one in known.values() if one]
     for cluster in sorted({*range(k)} - {*known}):
-        members = (labels_N == cluster).nonzero().squeeze(1)
-        sizes = parted(rows_ND[members], 2, rng()).bincount(minlength=2).tolist() if len(members) > 1 else [len(members), 0]
-        if sizes[1]:
-            found.append(Division(cluster, (sizes[0], sizes[1]), apart(rows_ND[members], rng())))
-    return sorted(found, key=lambda one: (-one.apart, -sum(one.sizes), one.cluster))
+        divided = division(cluster, rows_ND, (labels_N == cluster).nonzero().squeeze(1), rng, whole)
+        found += [divided[0]] if divided else []
+    return sorted(found, key=lambda one: (-one.rank, one.cluster))
+
+
+def division(
+    cluster: int, rows_ND: Tensor, members: Tensor, rng: Callable[[], torch.Generator], whole: float
+) -> tuple[Division, Tensor, Tensor] | None:
+    """How these rows of a cluster would split, and the members of the two parts; None where they all are the same. whole: spread of all."""
+    mine_MD = rows_ND[members]
+    part_M = parted(mine_MD, 2, rng()) if len(members) > 1 else members.new_zeros(len(members))
+    one, other = (part_M == 0).nonzero().squeeze(1), (part_M == 1).nonzero().squeeze(1)
+    if not len(other):
+        return None
+    between_D = (mine_MD[one].sum(0, dtype=torch.float64) / len(one)) - (mine_MD[other].sum(0, dtype=torch.float64) / len(other))
+    gain = len(one) * len(other) / len(members) * float(between_D.square().sum()) / max(whole, 1e-300)
+    return Division(cluster, (len(one), len(other)), apart(mine_MD, rng()), gain), members[one], members[other]
+
+
+def spread(rows_ND: Tensor) -> float:
+    """The sum of squared distances to the mean."""
+    n, sums_D = len(rows_ND), rows_ND.sum(0, dtype=torch.float64)
+    return max(0.0, float(torch.linalg.vector_norm(rows_ND, dtype=torch.float64)) ** 2 - float(sums_D.square().sum()) / n)
 
 
 def divided(
-    rows_ND: Tensor, labels_N: Tensor, known: dict[int, float], more: int, rng: Callable[[], torch.Generator]
+    rows_ND: Tensor,
+    labels_N: Tensor,
+    clusters: Iterable[int],
+    more: int,
+    rng: Callable[[], torch.Generator],
+    known: Iterable[Division] = (),
 ) -> tuple[list[Leaf], list[Division]]:
-    """The leaves of the clusters in `known` (how far the parts of each are apart) after `more` divisions, ordered by cluster and then by
-    when they came to be, and the divisions; fewer where nothing is left to divide. Each time the cluster, or the part of one, is divided
-    whose own parts are farthest apart; equals by size."""
-    heap: list[tuple[float, int, int, int, int, Tensor]] = []
-
-    def push(cluster: int, place: int, rows: Tensor, far: float) -> None:
-        heapq.heappush(heap, (-far, -len(rows), cluster, place, len(done), rows))
-
+    """The leaves of `clusters` after `more` divisions, ordered by cluster and then by when they came to be, and the divisions; fewer where
+    nothing is left to divide. Each time the cluster, or the part of one, is divided whose division ranks highest; equals by number.
+    known: the first division of some of them, as `first_divisions` found it, so that only those are looked at that are divided."""
+    ranks = {one.cluster: one.rank for one in known}
+    whole = spread(rows_ND)
+    heap: list[tuple[float, int, int, Tensor]] = []  # -rank, cluster, place within it, rows
+    ended: list[tuple[float, int, int, Tensor]] = []
+    ready: dict[tuple[int, int], tuple[Division, Tensor, Tensor] | None] = {}
     done: list[Division] = []
-    ended: list[tuple[int, int, Tensor]] = []
-    for cluster, far in known.items():
-        push(cluster, 0, (labels_N == cluster).nonzero().squeeze(1), far)
+
+    def push(cluster: int, place: int, rows: Tensor, rank: float | None = None) -> None:
+        if rank is None:
+            ready[cluster, place] = found = division(cluster, rows_ND, rows, rng, whole)
+            rank = found[0].rank if found else None
+        if rank is None:
+            ended.append((0.0, cluster, place, rows))
+        else:
+            heapq.heappush(heap, (-rank, cluster, place, rows))
+
+    for cluster in clusters:
+        push(cluster, 0, (labels_N == cluster).nonzero().squeeze(1), ranks.get(cluster))
     while heap and len(done) < more:
-        far, _, cluster, place, _, rows = heapq.heappop(heap)
-        part_M = parted(rows_ND[rows], 2, rng()) if len(rows) > 1 else torch.zeros(len(rows), dtype=torch.int64)
-        pair = rows[part_M == 0], rows[part_M == 1]
-        if not len(pair[1]):
-            ended.append((cluster, place, rows))
+        _, cluster, place, rows = heapq.heappop(heap)
+        found = ready.pop((cluster, place), None) or division(cluster, rows_ND, rows, rng, whole)
+        if found is None:  # `known` was of other rows
+            ended.append((0.0, cluster, place, rows))
             continue
-        done.append(Division(cluster, (len(pair[0]), len(pair[1])), -far))
-        for part, where in zip(pair, (place, len(done))):
-            push(cluster, where, part, apart(rows_ND[part], rng()))
-    left = sorted([*ended, *((cluster, place, rows) for _, _, cluster, place, _, rows in heap)], key=lambda leaf: leaf[:2])
-    return [Leaf(cluster, rows) for cluster, _, rows in left], done
+        done.append(found[0])
+        push(cluster, place, found[1])
+        push(cluster, len(done), found[2])
+    left = sorted([*ended, *heap], key=lambda leaf: leaf[1:3])
+    return [Leaf(cluster, rows) for _, cluster, _, rows in left], done

@@ -68,7 +68,7 @@ def kept(folder: Path, found: Sorted, known: Known = None) -> tuple[list[Merge],
     if path.exists():
         try:
             told = read_hierarchy(folder, found.k)
-            divisions = [Division(one["cluster"], (one["sizes"][0], one["sizes"][1]), one["apart"]) for one in told["splits"]]
+            divisions = [Division(one["cluster"], (one["sizes"][0], one["sizes"][1]), one["apart"], one["gain"]) for one in told["splits"]]
             return [Merge(one["a"], one["b"], one["overlap"], one["alike"]) for one in told["merges"]], divisions
         except InputError:  # the same run gives the same hierarchy
             pass
@@ -80,8 +80,11 @@ def kept(folder: Path, found: Sorted, known: Known = None) -> tuple[list[Merge],
 
 
 def plain(merges: list[Merge], divisions: list[Division]) -> dict[str, Any]:
-    """As hierarchy.json has it: merges from K clusters to one, in order; splits of each cluster that can, the clearest first."""
+    """As hierarchy.json has it: merges from K clusters to one, in order; splits of each cluster that can, in the order in which they would be taken."""
     return {
         "merges": [{"a": one.a, "b": one.b, "overlap": round(one.overlap, 6), "alike": round(one.alike, 6)} for one in merges],
-        "splits": [{"cluster": one.cluster, "sizes": list(one.sizes), "apart": round(one.apart, 6)} for one in divisions],
+        "splits": [
+            {"cluster": one.cluster, "sizes": list(one.sizes), "apart": round(one.apart, 6), "gain": round(one.gain, 9)}
+            for one in divisions
+        ],
     }

@@ -113,8 +113,9 @@ def to_number(found: Sorted, clusters: int, merges: list[Merge], divisions: list
         if len(steps) < found.k - clusters:
             raise InputError(f"--clusters {clusters}: {found.k - len(merges)} are the fewest, as what was split stays apart")
         return cut(found, hierarchy.groups(found.k, [(one.a, one.b) for one in steps]), {})
-    known = {one.cluster: one.apart for one in divisions if one.cluster not in whole}
-    leaves, done = hierarchy.divided(found.rows_ND, found.labels_N, known, clusters - found.k, found.rng)
+    free = [one for one in divisions if one.cluster not in whole]
+    numbers = [one.cluster for one in free]
+    leaves, done = hierarchy.divided(found.rows_ND, found.labels_N, numbers, clusters - found.k, found.rng, free)
     if len(done) < clusters - found.k:
         raise InputError(f"--clusters {clusters}: these pictures can be cut into at most {found.k + len(done)}")
     by_cluster = {cluster: [leaf.rows for leaf in leaves if leaf.cluster == cluster] for cluster in {one.cluster for one in done}}

@@ -6,9 +6,9 @@ from coterie.report.wording import count, percent
 
 MOST = 5  # of either
 MERGES = (  # overlap from which it is so
-    (0.3, "their pictures are about as often each other’s neighbours as within one kind"),
+    (0.2, "their pictures are each other’s neighbours like those of one kind that was cut in two"),
     (0.1, "their pictures are often each other’s neighbours"),
-    (0.01, "a few of their pictures are neighbours"),
+    (0.01, "few of their pictures are neighbours"),
     (0.0, "they do not touch, and are only the two most alike of what is left"),
 )
 SPLITS = (  # how far its parts are apart (docs/recut.md)

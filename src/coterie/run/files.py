@@ -51,11 +51,11 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_hierarchy(run: Path, k: int) -> dict[str, Any]:
-    """hierarchy.json of a run of `k` clusters: `merges` ({a, b, overlap, alike}, k - 1 of them), `splits` ({cluster, sizes, apart})."""
+    """hierarchy.json of a run of `k` clusters: `merges` ({a, b, overlap, alike}, k - 1 of them), `splits` ({cluster, sizes, apart, gain})."""
     path = run / "hierarchy.json"
     told = read_json(path, merges=list, splits=list)
     merges = all(isinstance(one, dict) and _numbers(one, ("a", "b"), ("overlap", "alike")) for one in told["merges"])
-    splits = all(isinstance(one, dict) and _numbers(one, ("cluster",), ("apart",)) for one in told["splits"])
+    splits = all(isinstance(one, dict) and _numbers(one, ("cluster",), ("apart", "gain")) for one in told["splits"])
     if not merges or not splits or len(told["merges"]) != max(0, k - 1):
         raise damaged(path, "is damaged: a merge or a split lacks a number")
     gone: set[int] = set()
