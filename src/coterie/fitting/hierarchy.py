@@ -80,7 +80,7 @@ def kept(folder: Path, found: Sorted, known: Known = None) -> tuple[list[Merge],
 
 
 def plain(merges: list[Merge], divisions: list[Division]) -> dict[str, Any]:
-    """As hierarchy.json has it: merges from K clusters to one, in order; splits of each cluster that can, in the order in which they would be taken."""
+    """As hierarchy.json has it: merges from K clusters to one, and a split of each cluster that can, in the order they would be taken."""
     return {
         "merges": [{"a": one.a, "b": one.b, "overlap": round(one.overlap, 6), "alike": round(one.alike, 6)} for one in merges],
         "splits": [

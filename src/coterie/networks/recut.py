@@ -66,7 +66,7 @@ class Recut(nn.Module):
     def fits(self) -> bool:
         """Whether its numbers lead to clusters and parts that there are; a file may say anything."""
         whole = ((self.of, self.n_before), (self.into, self.n_clusters), (self.which, len(self.of)))
-        return all(not len(x) or bool(x.min() >= 0 and x.max() < most) for x, most in whole)
+        return self.n_clusters <= len(self.into) and all(not len(x) or bool(x.min() >= 0 and x.max() < most) for x, most in whole)
 
 
 def centroids(rows_ND: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

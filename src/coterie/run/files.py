@@ -51,7 +51,7 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def read_hierarchy(run: Path, k: int) -> dict[str, Any]:
-    """hierarchy.json of a run of `k` clusters: `merges` ({a, b, overlap, alike}, k - 1 of them), `splits` ({cluster, sizes, apart, gain})."""
+    """hierarchy.json of a run of `k` clusters: k - 1 `merges` ({a, b, overlap, alike}), `splits` ({cluster, sizes, apart, gain})."""
     path = run / "hierarchy.json"
     told = read_json(path, merges=list, splits=list)
     merges = all(isinstance(one, dict) and _numbers(one, ("a", "b"), ("overlap", "alike")) for one in told["merges"])
