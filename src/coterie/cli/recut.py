@@ -24,9 +24,10 @@ def recut(
     merges = [_numbers("--merge", text, ",", "3,7") for text in merge or []]
     splits = [_split(text) for text in split or []]
     from coterie import fitting
+    from coterie.fitting.recut import recut as make
     from coterie.fitting.recut_files import in_words
 
-    done = fitting.recut(run, output, clusters, merges, splits)
+    done = make(run, output, clusters, merges, splits)
     shown = fitting.summary(output)
     told: dict[str, Any] = done | {name: shown[name] for name in ("method", "n_images", "sizes", "health", "verdict")}
     told["seconds"] = round(time.monotonic() - started, 2)

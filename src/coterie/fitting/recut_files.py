@@ -19,14 +19,17 @@ from PIL import Image
 from safetensors.numpy import save as numpy_bytes
 from torch import Tensor
 
+from coterie.errors import words
 from coterie.fitting import assignments as store
 from coterie.fitting.hierarchy import Sorted
 from coterie.fitting.verdict import TINY, judge
+from coterie.images.items import read_items
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.networks import model
-from coterie.report.thumbnails import unpack
+from coterie.report.thumbnails import unpack, unpack_maps, unpack_rounds
+from coterie.report.wording import count
 from coterie.run import checkpoint
-from coterie.run.files import read_assignments, read_config, read_history, read_json, read_tensors
+from coterie.run.files import damaged, read_assignments, read_config, read_history, read_json, read_rows, read_tensors, read_trace
 
 if TYPE_CHECKING:
     from coterie.fitting.recut import Cut
@@ -36,6 +39,8 @@ AS_THEY_ARE = ("features.safetensors", "trace.safetensors", "problems.csv", "ite
 
 def write(run: Path, folder: Path, before: Sorted, after: Sorted, done: Sequence["Cut"], what: dict[str, Any], started: float) -> None:
     """The files of a run folder, but for its manifest. `what`: as `recut` returns it."""
+    n = len(before.p_NK)
+    read_trace(run, n), read_rows(run / "problems.csv"), read_items(run, n)  # what is handed on is what it should be
     for name in AS_THEY_ARE:
         _same(run / name, folder / name)
     _write_model(run / model.FILE, folder / model.FILE, done)
@@ -52,18 +57,20 @@ def write(run: Path, folder: Path, before: Sorted, after: Sorted, done: Sequence
     made.pop("clusters", None)  # how the number was counted, which is another now
     store.write_json(folder, "config.json", made)
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
+    tiny = _tiny(run / "pictures.safetensors", tensors, n)
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(_without_old_maps(tensors, before, what)))
     note = {"stage": "note", "text": f"recut from {before.k} clusters to {after.k}: {in_words(what)}"}
     rows = [*read_history(run), note]
     checkpoint.write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     told = read_json(run / "environment.json", n_problems=int, seconds=float, health=list, stages=dict)
-    replaced = told.get("evidence", {}).get("replaced", False)
-    told["verdict"], told["evidence"] = judge(after.rows_ND, after.labels_N, after.k, after.seed, made["method"], replaced, _tiny(tensors))
+    evidence = told.get("evidence")
+    replaced = isinstance(evidence, dict) and evidence.get("replaced") is True
+    told["verdict"], told["evidence"] = judge(after.rows_ND, after.labels_N, after.k, after.seed, made["method"], replaced, tiny)
     old_worries = worries(vital_signs(before.p_NK))
     told["health"] = [text for text in told["health"] if text not in old_worries] + worries(vital_signs(after.p_NK))
     seconds = round(time.monotonic() - started, 2)
     told["seconds"] = round(told["seconds"] + seconds, 2)
-    told["stages"]["recut"] = round(told["stages"].get("recut", 0.0) + seconds, 2)
+    told["stages"]["recut"] = seconds
     store.write_json(folder, "environment.json", told)
     store.write_table(_table(read_assignments(run), after), folder / store.TABLE)
 
@@ -75,10 +82,13 @@ def in_words(what: dict[str, Any]) -> str:
     told += [f"{one['cluster']} is {_listed(one['into'])} now" for one in what["splits"]]
     others = [(int(old), new[0]) for old, new in what["became"].items() if len(new) == 1 and int(old) not in joined]
     told += [f"{old} is {new} now" for old, new in others if old != new]
-    if any(old == new for old, new in others):
-        told.append("all keep their numbers" if not told else "the others keep their numbers")
+    still = [old for old, new in others if old == new]
+    if len(still) == 1:
+        told.append(f"{still[0]} keeps its number")
+    elif still:
+        told.append("the others keep their numbers" if told else "all keep their numbers")
     if what["moved"]:
-        told.append(f"{what['moved']:,} pictures between two clusters went to the other one")
+        told.append(f"{count(what['moved'], 'picture')} between two clusters went to the other one")
     return "; ".join(told)
 
 
@@ -88,7 +98,8 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _trained(made: dict[str, Any]) -> int:
     """How many clusters the training had, whatever was recut since."""
-    return made["recut"]["trained"] if "recut" in made else made["settings"]["n_clusters"]
+    earlier = made.get("recut")
+    return earlier["trained"] if isinstance(earlier, dict) and "trained" in earlier else made["settings"]["n_clusters"]
 
 
 def _same(old: Path, new: Path) -> None:
@@ -127,14 +138,17 @@ def _without_old_maps(tensors: dict[str, np.ndarray], before: Sorted, what: dict
     return kept
 
 
-def _tiny(tensors: dict[str, np.ndarray]) -> tuple[Tensor, Tensor] | None:
-    """(ids (P,), thumbnails (P, 3, 4, 4) float32) of the pictures that the run keeps; None where it keeps none."""
-    pictures = unpack(tensors)
-    if not pictures:
-        return None
+def _tiny(path: Path, tensors: dict[str, np.ndarray], n: int) -> tuple[Tensor, Tensor] | None:
+    """(ids (P,), thumbnails (P, 3, 4, 4) float32) of the pictures that the run keeps; None where it keeps none. InputError when they, or
+    their attention maps, cannot be those of `n` images."""
     small = []
-    for picture in pictures.values():
-        with Image.open(io.BytesIO(picture.data)) as image:
-            image.draft("RGB", (4 * TINY, 4 * TINY))
-            small.append(np.asarray(image.convert("RGB").resize((TINY, TINY), Image.Resampling.BOX), np.float32) / 255)
-    return torch.tensor(list(pictures)), torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous()
+    try:
+        pictures, maps, _ = unpack(tensors), unpack_maps(tensors), unpack_rounds(tensors)
+        if not all(0 <= i < n for i in (*pictures, *maps)):
+            raise ValueError("it shows images that are not in the run")
+        for picture in pictures.values():
+            with Image.open(io.BytesIO(picture.data)) as image:
+                small.append(np.asarray(image.convert("RGB").resize((TINY, TINY), Image.Resampling.BOX), np.float32) / 255)
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise damaged(path, f"is damaged: {words(error)}") from error
+    return (torch.tensor(list(pictures)), torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).contiguous()) if small else None

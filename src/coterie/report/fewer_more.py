@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from coterie.report.wording import count, percent
+from coterie.report.wording import percent
 
 MOST = 5  # of either
 MERGES = (  # overlap from which it is so
@@ -51,7 +51,7 @@ def fewer_more(hierarchy: dict[str, Any] | None, k: int) -> FewerMore | None:
     more = [
         More(
             one["cluster"],
-            f"{count(one['sizes'][0])} and {count(one['sizes'][1], 'picture')}",
+            f"{one['sizes'][0]:,} and {one['sizes'][1]:,} pictures",
             _word(SPLITS, one["apart"]),
             percent(max(0.0, min(1.0, one["apart"]))),
         )

@@ -196,7 +196,8 @@ def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Hea
 
 def _trained(data: ReportData) -> int:
     """How many clusters the training had; a recut run has others now."""
-    trained = data.config.get("recut", {}).get("trained")
+    recut = data.config.get("recut")
+    trained = recut.get("trained") if isinstance(recut, dict) else None
     return trained if type(trained) is int and trained > 0 else len(data.clusters)
 
 

@@ -16,7 +16,12 @@ from coterie.run import checkpoint
 from coterie.run.devices import Devices
 
 D, K = 6, 5
-OF, INTO, WHICH = [0, 1, 1, 1, 2, 3, 4, 4], [0, 1, 2, 3, 0, 4, 5, 4], [1, 2, 3, 6, 7]  # 0 and 2 joined, 1 in three, 4 in two, one of them to 3
+# 0 and 2 are one, 1 is in three parts, 4 in two, one of which goes to 3
+OF, INTO, WHICH = (
+    [0, 1, 1, 1, 2, 3, 4, 4],
+    [0, 1, 2, 3, 0, 4, 5, 4],
+    [1, 2, 3, 6, 7],
+)
 DEVICES = Devices("cpu", "fp32", 1)
 
 
