@@ -72,7 +72,7 @@ def kinds(folder: Path, file: Path, among: str, seeds: list[int], devices: Devic
             run = folder / f"{seed}-{start}"
             fit(run, x_ND, start, devices, seed)
             recut(run, folder / f"{run.name}-new", CLASSES)
-            scores = {name: acc(folder / place, y_N) for name, place in (("acc", f"{run.name}-new"), ("kmeans_acc", f"{seed}"))}
+            scores = {name: acc(folder / place, y_N) for name, place in (("acc", f"{run.name}-new"), ("features_kmeans_acc", f"{seed}"))}
             record("recut_kinds", {"set": file.stem, "among": among, "seed": seed, "k": start, "classes": CLASSES, **scores})
 
 

@@ -34,7 +34,7 @@ def test_only_where_there_is_something_to_say():
 def test_on_the_page(plain_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(plain_run, run)
-    assert "otherwise" not in page.page(read(run)), "a run of before"
+    assert 'id="otherwise"' not in page.page(read(run)), "a run of before"
     k = len(read(run).clusters)
     merges = [{"a": 0, "b": i, "overlap": 0.3, "alike": 0.0} for i in range(1, k)]
     (run / "hierarchy.json").write_text(json.dumps({"merges": merges, "splits": SPLITS[1:]}))
