@@ -18,12 +18,14 @@ from coterie.errors import InputError
 from coterie.evaluate.protocol import evaluate
 from coterie.export import export
 from coterie.fitting import assignments
+from coterie.fitting.recut import recut as make_again
 from coterie.report import page
 from coterie.run import manifest
 from coterie.run.devices import Devices
 
 DEVICES = {"device": "cpu", "precision": "fp32", "threads": 1}
-FILES = (*manifest.FITTED, "map.parquet", "metrics.json", manifest.NAME)
+FILES = (*manifest.FITTED, "map.parquet", "metrics.json", "hierarchy.json", manifest.NAME)
+MAY_BE_MISSING = {manifest.NAME, "metrics.json", "hierarchy.json"}
 FLIPS = 25
 
 
@@ -59,6 +61,14 @@ def predicted(root):
     return z_ND.tolist(), p_NK.tolist()
 
 
+def recut(root):
+    shutil.rmtree(root / "new", ignore_errors=True)
+    done = make_again(root / "run", root / "new", 3)
+    manifest.check_run(root / "new")
+    made = [(root / "new" / name).read_bytes() for name in ("assignments.parquet", "hierarchy.json")]
+    return {name: value for name, value in done.items() if name not in ("run", "of")}, made
+
+
 def loaded(root):
     model = load(root / "run")
     model.set_params(**DEVICES)
@@ -73,8 +83,9 @@ VERBS = {
     "export": exported,
     "predict": predicted,
     "load": loaded,
+    "recut": recut,
 }
-READS = {  # what each verb must notice; map.parquet alone is made again without a word
+READS = {  # what each verb must notice; map.parquet, and by recut hierarchy.json, are made again without a word
     "fit": {*manifest.FITTED, manifest.NAME},
     "show": {*manifest.FITTED, manifest.NAME},
     "evaluate": {"config.json", "assignments.parquet", "features.safetensors", "trace.safetensors", manifest.NAME},
@@ -82,6 +93,7 @@ READS = {  # what each verb must notice; map.parquet alone is made again without
     "export": {"assignments.parquet", manifest.NAME},
     "predict": {"config.json", "model.safetensors", manifest.NAME},
     "load": {*manifest.FITTED, manifest.NAME} - {"model.safetensors", "trace.safetensors", "pictures.safetensors"},
+    "recut": {*manifest.FITTED, manifest.NAME},  # a damaged hierarchy.json is made again
 }
 
 
@@ -141,7 +153,7 @@ def same(one, other, where) -> bool:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_missing_file_is_named(root, verb):
-    for name in sorted(READS[verb] - {manifest.NAME, "metrics.json"}):
+    for name in sorted(READS[verb] - MAY_BE_MISSING):
         kept = (root / "run" / name).read_bytes()
         (root / "run" / name).unlink()
         with pytest.raises(InputError, match=rf"{name} is missing; restore it from a copy, or fit again into a new folder"):
@@ -154,7 +166,7 @@ def test_a_missing_file_is_named(root, verb):
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(root, verb, sealed):
     if not sealed:
         (root / "run" / manifest.NAME).unlink()
-    names = READS[verb] - {"metrics.json"} - ({manifest.NAME} if not sealed else set())
+    names = READS[verb] - {"metrics.json", "hierarchy.json"} - ({manifest.NAME} if not sealed else set())
     for name in sorted(names):
         kept = root / "run" / name
         kept.rename(root / "kept")
@@ -201,9 +213,11 @@ def test_without_a_manifest_no_flipped_bit_ends_in_a_traceback(root, name):
     (root / "run" / manifest.NAME).unlink()
     rng = np.random.default_rng(1)
     path, whole = root / "run" / name, (root / "run" / name).read_bytes()
-    for _ in range(FLIPS):
+    for flip in range(FLIPS):
         flipped(path, whole, rng)
         for verb, names in READS.items():
+            if verb == "recut" and flip >= 5:  # it takes longer
+                continue
             if name in names - {"model.safetensors"} and verb != "fit":  # of a model, its own checksum is tested elsewhere
                 try:  # without checksums a changed setting may be another setting, whose error then speaks of itself
                     VERBS[verb](root)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coterie.fitting.planning import Plan, config_of, describe, plan, schedule_of
-    from coterie.fitting.running import fit, is_finished, predict, show
+    from coterie.fitting.running import fit, is_finished, predict, show, summary
 
-__all__ = ["Plan", "config_of", "describe", "fit", "is_finished", "plan", "predict", "schedule_of", "show"]
+__all__ = ["Plan", "config_of", "describe", "fit", "is_finished", "plan", "predict", "schedule_of", "show", "summary"]
 
-_ROOMS = {"Plan": "planning", "config_of": "planning", "describe": "planning", "plan": "planning", "schedule_of": "planning"}
+_ROOMS = dict.fromkeys(("Plan", "config_of", "describe", "plan", "schedule_of"), "planning")
 
 
 def __getattr__(name: str) -> Any:

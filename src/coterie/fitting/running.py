@@ -14,6 +14,7 @@ from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting import how_many
 from coterie.fitting.assignments import Assignments
+from coterie.fitting.hierarchy import kept, read_sorted
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
@@ -87,6 +88,7 @@ def fit(
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
+            kept(folder, read_sorted(folder))
         devices.wait()
         done = summary(folder)
         run.close()

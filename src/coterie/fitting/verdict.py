@@ -23,10 +23,12 @@ from coterie.methods.pretext import PretextConfig
 from coterie.methods.sizes import uneven
 from coterie.networks.heads import Centroids, UnitCentroids, folded, linear
 from coterie.run import Run
+from coterie.run.seeding import generator
 
 TINY = 4  # px, the side of the thumbnails that colours alone must not explain
 MARGIN = 0.03  # of the score that k-means must be ahead by: both scores waver (benchmarks/evidence.py)
 RESTARTS = 3
+JUDGED, JUDGED_EACH = 2000, 50  # pictures asked after a recut, at most, or so many a cluster: it is to be done in a second
 
 # What the sentence goes by, chosen on classes 0 to 49 of Caltech-101 and the first 5,000 of CIFAR-10 and Imagenette (docs/verdict.md)
 NOTHING, NEVER = 0.3, 0.2  # agreement and stability beyond a cloud's, below both of which nothing was found
@@ -132,3 +134,28 @@ def finding(found: dict[str, Any]) -> str:
     if better:
         return "many"
     return "solid" if agrees >= AGREES and stable >= STABLE else "partly"
+
+
+def judge(
+    rows_ND: Tensor, labels_N: Tensor, k: int, seed: int, method: str, replaced: bool, tiny: tuple[Tensor, Tensor] | None
+) -> tuple[str, dict[str, Any]]:
+    """The verdict on clusters that were made from a finished run's, by its unit features, and the numbers behind it. Nothing is replaced.
+
+    tiny: (ids (P,), thumbnails (P, C, 4, 4)) of the pictures that the run keeps: colours are asked of those alone.
+    """
+    most = min(evidence.SAMPLE, max(JUDGED, JUDGED_EACH * k))
+    index_S = evidence.sample(len(rows_ND), generator(seed, "recut", "sample"), most)
+    index_S = index_S[labels_N[index_S] >= 0]
+    base = evidence.axes(rows_ND[index_S], generator(seed, "recut", "axes"))
+    rows_Sd, labels_S = evidence.seen(rows_ND[index_S], *base), labels_N[index_S]
+    near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
+    floor_S = evidence.partition(rows_Sd, k, generator(seed, "recut", "floor"))[0]
+    score, floor = (evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S))
+    found: dict[str, Any] = {"returned": method, "replaced": replaced, "score": round(score, 4), "other_score": round(floor, 4)}
+    found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, generator(seed, "recut"))
+    if tiny is not None:
+        ids, tiny_NCHW = tiny[0][labels_N[tiny[0]] >= 0], tiny[1][labels_N[tiny[0]] >= 0]
+        told = evidence.by_colour(labels_N[ids], tiny_NCHW, k, generator(seed, "recut", "colour"))
+        found |= {name: round(value, 4) for name, value in told.items()}
+    found["finding"] = finding(found)
+    return SENTENCES[found["finding"]].format(**found), found

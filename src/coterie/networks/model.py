@@ -12,10 +12,13 @@ from coterie.errors import InputError, words
 from coterie.images import Images
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
 from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids, UnitHeads
+from coterie.networks.recut import Recut
 from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
 HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, MlpHeads, Centroids, UnitCentroids)}
+RECUT = Recut.__name__  # stands around another head, perhaps several times
+LAYERS = 64  # at most
 FILE = "model.safetensors"
 SIZES = {"projection": (0, 1 << 16), "image_size": (1, 1 << 12), "n_features": (1, 1 << 30), "n_clusters": (1, 1 << 30)}  # least, most
 
@@ -52,7 +55,7 @@ class Model:
             "encoder": encoder.spec.name,
             "projection": encoder.spec.projection,
             "encoder_state": encoder.state_dict(),
-            "head": type(unwrap(self.head)).__name__,
+            **_names(unwrap(self.head), self.n_clusters),
             "head_state": unwrap(self.head).state_dict(),
             "image_size": self.image_size,
             "n_features": self.n_features,
@@ -69,13 +72,54 @@ def load(folder: Path, devices: Devices) -> Model:
     spec = EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0))  # runs of 0.1 before it have none
     n_features, n_clusters = state["n_features"], state["n_clusters"]
     encoder = _filled(path, lambda: build(spec), state["encoder_state"])
-    hidden = state["head_state"].get("hidden.weight")  # of heads of two layers; those of earlier runs may be wider than today's
-    wide = {"width": hidden.shape[1]} if state["head"] == "MlpHeads" and isinstance(hidden, Tensor) and hidden.ndim == 3 else {}
-    head = _filled(path, lambda: HEADS[state["head"]](n_features, n_clusters, **wide), state["head_state"])
+    head = _filled(path, lambda: _head(state), state["head_state"])
+    if not all(layer.fits() for layer in head.modules() if isinstance(layer, Recut)):
+        raise InputError(f"{path} is not a model that a fit wrote: its parts of clusters lead nowhere")
     if getattr(encoder, "n_features", 0) not in (0, n_features):
         raise InputError(f"{path} is not a model that a fit wrote: the head takes {n_features} features, {spec.name} has others")
     placed = devices.place(encoder.eval().requires_grad_(False)), devices.place(head.requires_grad_(False))
     return Model(*placed, spec.image_size, n_features, n_clusters)
+
+
+def recut(path: Path, new: Path, layer: dict[str, Tensor], n_clusters: int) -> None:
+    """Writes the model at `path` to `new` with a `Recut` of these tensors around its head. The encoder is not built for it."""
+    manifest.check(path)
+    state = _state(path)
+    inner = {f"before.{key}": value for key, value in state["head_state"].items()}
+    within = [[state["head"], state["n_clusters"]], *state["within"]]
+    if len(within) > LAYERS:
+        raise InputError(f"{path} was recut {LAYERS} times already; recut an earlier run")
+    changed = {"head": RECUT, "within": within, "head_state": layer | inner, "n_clusters": n_clusters}
+    checkpoint.save(new, state | changed, keep_previous=False)
+
+
+def _names(head: nn.Module, n_clusters: int) -> dict[str, Any]:
+    """`head`: its name; `within`, of a recut one: name and number of clusters of each head that stands in another, the outer first."""
+    within: list[list[Any]] = []
+    inner = head
+    while isinstance(inner, Recut):
+        within.append([type(unwrap(inner.before)).__name__, inner.n_before])
+        inner = unwrap(inner.before)
+    return {"head": type(head).__name__, **({"within": within} if within else {})}
+
+
+def _head(state: dict[str, Any]) -> nn.Module:
+    """The head that a state names, with the sizes that its tensors have."""
+    tensors, n_features = state["head_state"], state["n_features"]
+    layers = [(state["head"], state["n_clusters"]), *state["within"]]
+    hidden = tensors.get("before." * (len(layers) - 1) + "hidden.weight")  # of two layers; those of earlier runs may be wider than today's
+    name, k = layers.pop()
+    wide = {"width": hidden.shape[1]} if name == "MlpHeads" and isinstance(hidden, Tensor) and hidden.ndim == 3 else {}
+    head = HEADS[name](n_features, k, **wide)
+    while layers:
+        _, more = layers.pop()
+        parts, divided = (_length(tensors.get("before." * len(layers) + key)) for key in ("of", "which"))
+        head, k = Recut(head, n_features, k, more, parts, divided), more
+    return head
+
+
+def _length(tensor: Any) -> int:
+    return tensor.numel() if isinstance(tensor, Tensor) else 0
 
 
 def _state(path: Path) -> dict[str, Any]:
@@ -89,14 +133,24 @@ def _state(path: Path) -> dict[str, Any]:
             f"{path} is not a model that a fit wrote ({type(error).__name__}); restore it from a copy, or fit again"
         ) from error
     kinds = {"encoder": str, "head": str, "encoder_state": dict, "head_state": dict} | dict.fromkeys(SIZES, int)
-    state = {"projection": 0, **state} if isinstance(state, dict) else {}
+    state = {"projection": 0, "within": [], **state} if isinstance(state, dict) else {}
     wrong = [name for name, kind in kinds.items() if type(state.get(name)) is not kind]
     wrong += [name for name, (least, most) in SIZES.items() if name not in wrong and not least <= state[name] <= most]
-    if wrong or state["head"] not in HEADS:
+    if wrong or not _nests(state):
         raise InputError(
             f"{path} is not a model that a fit wrote: its {(wrong or ['head'])[0]} cannot be; restore it from a copy, or fit again"
         )
     return state
+
+
+def _nests(state: dict[str, Any]) -> bool:
+    """Whether the heads named are known, and only a recut one stands around another."""
+    within = state["within"]
+    if not isinstance(within, list) or len(within) > LAYERS or not all(isinstance(one, list) and len(one) == 2 for one in within):
+        return False
+    names, (least, most) = [state["head"], *(name for name, _ in within)], SIZES["n_clusters"]
+    known = all(name == RECUT for name in names[:-1]) and isinstance(names[-1], str) and names[-1] in HEADS
+    return known and all(type(k) is int and least <= k <= most for _, k in within)
 
 
 def _filled(path: Path, make: Callable[[], nn.Module], state: dict[str, Any]) -> nn.Module:

@@ -23,6 +23,7 @@ from coterie.run.files import (
     read_assignments,
     read_config,
     read_features,
+    read_hierarchy,
     read_history,
     read_json,
     read_rows,
@@ -86,7 +87,7 @@ class ReportData:
 
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
     rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
-    reliable_N: bool (N,), or None where the method selects none.
+    hierarchy: as hierarchy.json has it, None where a run keeps none; reliable_N: bool (N,), or None where the method selects none.
     """
 
     config: dict[str, Any]
@@ -101,6 +102,7 @@ class ReportData:
     attention: dict[int, np.ndarray]
     rounds: dict[int, np.ndarray]
     map: Map
+    hierarchy: dict[str, Any] | None
     reliable_N: np.ndarray | None
     stages: list[Stage]
     problems: list[tuple[str, str]]
@@ -138,6 +140,7 @@ def read(run: Path) -> ReportData:
         attention=attention,
         rounds=rounds,
         map=read_map(run, features_ND, shown),
+        hierarchy=read_hierarchy(run, p_NK.shape[1]) if (run / "hierarchy.json").exists() else None,
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,

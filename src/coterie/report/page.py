@@ -12,6 +12,7 @@ from coterie.report import purification, reliable, wording
 from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
+from coterie.report.fewer_more import fewer_more
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.how_many import how_many
 from coterie.report.thumbnails import Picture, overlay
@@ -101,6 +102,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         places=next((map_hw.shape[::-1] for map_hw in data.attention.values()), (0, 0)),
         map=drawing,
         reliable=None if data.reliable_N is None else reliable.compare(data.reliable_N, data.assigned.labels_N, data.map),
+        otherwise=fewer_more(data.hierarchy, len(data.clusters)),
         map_names=_map_names(drawing, data, veil),
         marked=any(cluster.picks.prototype is not None for cluster in data.clusters),
         examples=examples,
@@ -189,9 +191,16 @@ def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Hea
         heads = compare(stage, accuracies)
         single = [] if heads else [(epoch, row[0]) for epoch, row in accuracies]
         pure = purification.charts(stage.name, data.quality.purity if data.quality else [])
-        stages.append((stage, *panels(stage, len(data.clusters), single, before), heads, pure))
+        stages.append((stage, *panels(stage, _trained(data), single, before), heads, pure))
         before = heads.chosen if heads else single[-1][1] if single else None
     return stages
+
+
+def _trained(data: ReportData) -> int:
+    """How many clusters the training had; a recut run has others now."""
+    recut = data.config.get("recut")
+    trained = recut.get("trained") if isinstance(recut, dict) else None
+    return trained if type(trained) is int and trained > 0 else len(data.clusters)
 
 
 def _shown(data: ReportData, i: int, veil: Veil) -> Shown:

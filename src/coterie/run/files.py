@@ -21,8 +21,8 @@ from coterie.run.disk import write_atomically
 from coterie.run.manifest import damaged, expected
 
 __all__ = [  # two of them only to be found here, where a report may look
-    "damaged", "expected", "probabilities", "read_assignments", "read_config", "read_features", "read_history", "read_json",
-    "read_json_lines", "read_rows", "read_table", "read_tensors", "read_trace", "write_atomically", "write_kept",
+    "damaged", "expected", "probabilities", "read_assignments", "read_config", "read_features", "read_hierarchy", "read_history",
+    "read_json", "read_json_lines", "read_rows", "read_table", "read_tensors", "read_trace", "write_atomically", "write_kept",
 ]  # fmt: skip
 
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
@@ -52,6 +52,32 @@ def read_config(run: Path) -> dict[str, Any]:
         _check_kinds(path, made, {"clusters": dict})
         _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
     return made
+
+
+def read_hierarchy(run: Path, k: int) -> dict[str, Any]:
+    """hierarchy.json of a run of `k` clusters: k - 1 `merges` ({a, b, overlap, alike}), `splits` ({cluster, sizes, apart, gain})."""
+    path = run / "hierarchy.json"
+    told = read_json(path, merges=list, splits=list)
+    merges = all(isinstance(one, dict) and _numbers(one, ("a", "b"), ("overlap", "alike")) for one in told["merges"])
+    splits = all(isinstance(one, dict) and _numbers(one, ("cluster",), ("apart", "gain")) for one in told["splits"])
+    if not merges or not splits or len(told["merges"]) != max(0, k - 1):
+        raise damaged(path, "is damaged: a merge or a split lacks a number")
+    gone: set[int] = set()
+    for one in told["merges"]:
+        if not 0 <= one["a"] < one["b"] < k or {one["a"], one["b"]} & gone:
+            raise damaged(path, f"is damaged: it merges clusters {one['a']} and {one['b']}")
+        gone.add(one["b"])
+    for one in told["splits"]:
+        sizes = one.get("sizes")
+        pair = isinstance(sizes, list) and len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
+        if not 0 <= one["cluster"] < k or not pair:
+            raise damaged(path, f"is damaged: it splits cluster {one['cluster']}")
+    return told
+
+
+def _numbers(row: dict[str, Any], whole: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    finite = all(isinstance(row.get(name), int | float) and np.isfinite(row[name]) for name in other)
+    return finite and all(type(row.get(name)) is int for name in whole)
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
