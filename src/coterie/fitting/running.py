@@ -13,6 +13,7 @@ from coterie import methods
 from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting.assignments import Assignments
+from coterie.fitting.confidence import assured
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
@@ -65,13 +66,16 @@ def fit(
             run.warn("one cluster was asked for: every picture will be in it, whatever is learned; give --clusters 2 or more to sort them")
         fitted = methods.method(plan.method).fit(images, plan.config, run)
         signs = vital_signs(fitted.p_NK)
-        for worry in worries(signs):
+        settled, sentence, evidence = settle(fitted, images, plan.method, plan.config, run)
+        sure = assured(settled, plan.config, run)
+        fitted = sure.fitted
+        signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
+        for worry in (*worries(signs), *source_worries(images)):
             run.warn(worry)
-        for worry in source_worries(images):
-            run.warn(worry)
-        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run)
-        model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
+        width, k = fitted.features_ND.shape[1], plan.config.n_clusters
+        model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
+                             sure.unsure_N, sure.told)  # fmt: skip
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
@@ -112,6 +116,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "method": made["method"],
         "n_images": len(table),
         "n_clusters": k,
+        "n_unsure": int((clusters_N < 0).sum()),
         "sizes": np.bincount(clusters_N[clusters_N >= 0], minlength=k).tolist(),
         "n_problems": environment["n_problems"],
         "seconds": environment["seconds"],
@@ -147,7 +152,7 @@ def show(folder: Path) -> dict[str, Any]:
         return known | {
             "state": "finished",
             "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
-            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health", "verdict")},
+            **{k: v for k, v in summary(folder).items() if k in ("sizes", "n_unsure", "seconds", "n_problems", "health", "verdict")},
         }
     rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
