@@ -95,7 +95,7 @@ def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
 
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, before the manifest."""
-    from coterie.report.choice import attended, central, choose
+    from coterie.report.choice import attended, central, choose, left_out
     from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
@@ -108,7 +108,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     _write_tensors(folder / "trace.safetensors", traces)
     labels_N = result.labels_N
     chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
-    ids = chosen.ids.tolist() if images.kind != "features" else []
+    ids = sorted({*chosen.ids.tolist(), *left_out(p.numpy(), labels_N.numpy())}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)

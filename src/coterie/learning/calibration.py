@@ -9,13 +9,12 @@ import math
 import torch
 from torch import Tensor
 
-COLDEST, HOTTEST = 0.05, 20.0
+COLDEST, HOTTEST = 0.01, 100.0
 HALVINGS = 40
-CONFIDENT = 0.9  # what the word means wherever people read it; thresholds of methods are settings of theirs
 
 
 def temperature(logits_NK: Tensor, target: float) -> float:
-    """The T, 0.05 to 20, with which the mean over the rows of the largest softmax(logits / T) is `target`; logits may be log p as well.
+    """The T, 0.01 to 100, with which the mean over the rows of the largest softmax(logits / T) is `target`; logits may be log p as well.
 
     The nearest end where no T does it, and 1.0 where all T are alike: one cluster, no rows, rows without a preference.
     """

@@ -16,6 +16,7 @@ SURE = 10  # most confident images among which a prototype is sought (10 in SCAN
 EXAMPLES = 10  # clusters of which two pictures are shown with their neighbours
 NEIGHBOURS = 6  # of each: one row of half a page
 CENTRAL = 3  # pictures nearest to a cluster's centroid (SPICE, fig. 5a)
+UNSURE = 24  # pictures at most of those in no cluster
 ATTENDED = 60  # pictures at most whose attention map is kept
 
 
@@ -126,6 +127,13 @@ def central(chosen: Chosen, labels_N: np.ndarray, features_ND: np.ndarray) -> di
         centroid_D = _kept(features_ND[labels_N == cluster]).mean(0)
         found[cluster] = ids[np.argsort(-(_kept(features_ND[ids]) @ centroid_D), kind="stable")][:CENTRAL].tolist()
     return found
+
+
+def left_out(p_NK: np.ndarray, labels_N: np.ndarray, among: np.ndarray | None = None) -> list[int]:
+    """The images in no cluster (-1) that a page shows, the least certain first, 24 at most. among: ids that may be chosen."""
+    ids = np.flatnonzero(labels_N < 0)
+    ids = ids if among is None else np.intersect1d(ids, among)
+    return ids[np.argsort(p_NK[ids].max(1, initial=0), kind="stable")][:UNSURE].tolist()
 
 
 def attended(central: dict[int, list[int]], labels_N: np.ndarray) -> list[int]:

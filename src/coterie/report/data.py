@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from coterie.errors import InputError
-from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
+from coterie.learning.words import CONFIDENT
+from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
@@ -30,9 +31,8 @@ from coterie.run.files import (
     read_trace,
 )
 
-__all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
+__all__ = ["CONFIDENT", "Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
-CONFIDENT = 0.9  # what the page calls confident; thresholds of the methods differ, this one word does not
 Content = TypeVar("Content")
 
 
@@ -48,7 +48,7 @@ class Assigned:
 
     @property
     def confident(self) -> float:
-        """Share of images with a confidence of at least 0.9."""
+        """Share of images with a confidence that the word is used for."""
         return float((self.confidence_N >= CONFIDENT).mean()) if len(self.confidence_N) else 0.0
 
 
@@ -86,7 +86,7 @@ class ReportData:
 
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
     rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
-    reliable_N: bool (N,), or None where the method selects none.
+    unsure: ids of pictures in no cluster, the least certain first; reliable_N: bool (N,), or None where the method selects none.
     """
 
     config: dict[str, Any]
@@ -95,6 +95,7 @@ class ReportData:
     assigned: Assigned
     clusters: list[Cluster]
     chosen: Chosen
+    unsure: list[int]
     examples: list[Example]
     central: dict[int, list[int]]
     pictures: dict[int, Picture]
@@ -131,6 +132,7 @@ def read(run: Path) -> ReportData:
         assigned=assigned,
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
+        unsure=left_out(p_NK, assigned.labels_N, among=shown),
         examples=examples(chosen, assigned.labels_N, features_ND),
         central=central(chosen, assigned.labels_N, features_ND),
         pictures=pictures,

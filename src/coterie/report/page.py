@@ -23,7 +23,7 @@ METHODS |= {"temi": "TEMI", "turtle": "TURTLE"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
 MOST_PROBLEMS = 50
-TOLD = ("health", "notes", "verdict", "evidence")  # of environment.json, elsewhere on the page than in its table
+TOLD = ("health", "notes", "verdict", "evidence", "confidence")  # of environment.json, elsewhere on the page than in its table
 SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
 GROUPS = (
     ("prototypes", "Most typical", "the most confident, nearest to the middle"),
@@ -84,6 +84,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         empty=[cluster.number for cluster in data.clusters if not cluster.size],
         by_size=sorted(data.clusters, key=lambda cluster: (-cluster.size, cluster.number)),
         left_out=int((data.assigned.labels_N < 0).sum()),
+        unsure=[_shown(data, i, veil) for i in data.unsure],
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
         names=data.quality.names if data.quality else {},
