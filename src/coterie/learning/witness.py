@@ -24,6 +24,7 @@ CLUSTERS = 300  # at most: a tenth of the sample
 MOST = 50  # neighbours in the graph that is cut
 NEAR, STEPS = 10, 10  # neighbours, and steps, of the diffusion; both are half of PCP's, so that it is no copy of what that found
 RESTARTS = 5
+LEAD = 0.01  # of the score, from which k-means after diffusion is the witness: nearer ones are as good, and the cut wavers less
 KINDS = ("cut of the graph of neighbours", "k-means after diffusion")
 VOTES = 5  # nearest rows of the sample that say where another row belongs
 
@@ -38,8 +39,8 @@ class Witness(NamedTuple):
 
 
 def witness(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Generator) -> Witness | None:
-    """The better of two clusterings of the features seen from their mean, as far as neighbours tell (`diagnose.discord`): the graph of
-    neighbours cut where it is thinnest, and k-means after diffusion along it. Computed on the CPU.
+    """The graph of neighbours of the features, seen from their mean, cut where it is thinnest; or k-means after diffusion along it, where
+    neighbours tell that this is clearly better (`diagnose.discord`). Computed on the CPU.
 
     labels_N  the first clustering, 0 .. k - 1
     None where it would tell nothing or take too long: one cluster or above 300, fewer than 3 rows or than clusters.
@@ -57,7 +58,7 @@ def witness(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Gene
     few = found.index_NK[:, :NEAR]
     cut_S = spectral(found.index_NK, found.similarity_NK, k, generator)
     moved_S = kmeans(diffused(rows_SD, few, STEPS), k, generator, 100, "k-means++", restarts=RESTARTS).labels_N
-    kind = int(discord(moved_S, few, k) < discord(cut_S, few, k))
+    kind = int(discord(moved_S, few, k) < discord(cut_S, few, k) - LEAD)
     theirs_S, mine_S = renamed((cut_S, moved_S)[kind], labels_N[index_S], k), labels_N[index_S]
     agreed = (int((theirs_S == mine_S).sum()) + 1) / (len(mine_S) + 2)
     return Witness(theirs_S if n == len(index_S) else _spread(theirs_S, rows_SD, z_ND, index_S, k), kind, agreed)
