@@ -7,11 +7,13 @@
 FEATURES.npz holds x (N, D) and y (N,), the true classes, which are read only to count and to score; heads of `--method` learn on x.
 ece: expected calibration error (15 bins) of the probabilities as the method gives them, calibrated, and with the temperature that knows
 the accuracy. aurc: area under the risk-coverage curve. errors: share of all errors among the least certain 5 %, by the rule of
-`--unsure`, by calibrated confidence alone, and the most that 5 % can hold.
+`--unsure`, by calibrated confidence alone, and the most that 5 % can hold; 1 where there is no error. by_diffusion: whether the witness was
+k-means after diffusion.
 """
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ from coterie.evaluate.protocol import without
 from coterie.fitting.confidence import assured
 from coterie.images.collection import open_rows
 from coterie.learning.calibration import temperature
+from coterie.learning.witness import KINDS
 from coterie.methods import method
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
@@ -47,7 +50,7 @@ class Given(nn.Module):
         return self.logits_NK[None]
 
 
-def measured(fitted: Fitted, y: np.ndarray, k: int, seed: int) -> dict[str, float | str]:
+def measured(fitted: Fitted, y: np.ndarray, k: int, seed: int) -> dict[str, float]:
     run = Run(seed=seed, devices=Devices("cpu", "fp32", 1))
     begun = time.perf_counter()
     sure = assured(fitted, PretextConfig(n_clusters=k, unsure=SHARE), run)
@@ -67,9 +70,9 @@ def measured(fitted: Fitted, y: np.ndarray, k: int, seed: int) -> dict[str, floa
     found = {"acc": acc, "agreed": sure.told.get("agreed", 0.0), "temperature": sure.temperature}
     found |= {f"ece_{name}": expected_calibration_error(y, q) for name, q in (("raw", raw), ("calibrated", p), ("knowing", knowing))}
     found |= {"aurc_raw": risk_coverage_area(y, raw), "aurc_calibrated": risk_coverage_area(y, p)}
-    found |= held | {"errors_most": min(1.0, count / wrong) if wrong else None}
-    rounded = {name: "" if value is None else round(float(value), 4) for name, value in found.items()}
-    return {"witness": sure.told["witness"], **rounded, "seconds": round(seconds, 2)}
+    found |= held | {"errors_most": min(1.0, count / wrong) if wrong else 1.0}
+    found |= {"by_diffusion": float(sure.told["witness"] == KINDS[1])}
+    return {name: 1.0 if value is None else round(float(value), 4) for name, value in found.items()} | {"seconds": round(seconds, 2)}
 
 
 def of_features(x: np.ndarray, k: int, seed: int, name: str) -> Fitted:
@@ -106,14 +109,18 @@ def main() -> None:
         if path.suffix != ".npz":
             fitted, y, made = of_run(path)
             key = {"set": given.set, "method": made["method"], "classes": fitted.p_NK.shape[1], "of": "all", "draw": made["seed"]}
-            tell(key, lambda fitted=fitted, y=y: (fitted, y))
+            tell(key, lambda one=(fitted, y): one)
             continue
         with np.load(path, allow_pickle=False) as file:
             x, y = (file[name][: given.first or None] for name in "xy")
         for number, rows in draws(y, given.classes, given.of, given.draws, given.first_draw):
             k, of = len(np.unique(y[rows])), given.of if given.classes else "all"
             key = {"set": given.set, "method": given.method, "classes": k, "of": of, "draw": number}
-            tell(key, lambda rows=rows, k=k, number=number: (of_features(x[rows], k, number, given.method), y[rows]))
+            tell(key, partial(drawn, x[rows], y[rows], k, number, given.method))
+
+
+def drawn(x: np.ndarray, y: np.ndarray, k: int, seed: int, name: str) -> tuple[Fitted, np.ndarray]:
+    return of_features(x, k, seed, name), y
 
 
 def tell(key: dict, make) -> None:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from coterie import KMeans, fitting, load
 from coterie.cli.verbs import app
@@ -18,7 +19,6 @@ from coterie.report import page
 from coterie.run import checkpoint, manifest
 from coterie.run.devices import Devices
 from coterie.run.files import probabilities, read_assignments, read_json
-from typer.testing import CliRunner
 
 N, K = 120, 4
 

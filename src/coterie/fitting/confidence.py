@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from coterie.clustering.neighbours import nearest
 from coterie.clustering.spaces import reduced
 from coterie.learning import evidence
+from coterie.learning.borders import mixed_pairs, qualities
 from coterie.learning.calibration import least_sure, temperature
-from coterie.learning.witness import KINDS, witness
+from coterie.learning.witness import CLUSTERS, KINDS, SAMPLE, witness
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
@@ -43,7 +45,18 @@ def assured(fitted: Fitted, config: PretextConfig, run: Run) -> Sure:
     unsure_N = least_sure(p_NK.cpu(), agrees_N, config.unsure)
     told: dict[str, Any] = {"temperature": round(hot, 4), "raw": _mean(fitted.p_NK), "calibrated": _mean(p_NK)}
     told |= {"witness": KINDS[found.kind], "agreed": round(found.agreed, 4)} if found else {"witness": None}
-    return Sure(replace(fitted, p_NK=p_NK), hot, unsure_N, told | {"unsure": int(unsure_N.sum())})
+    told |= {"unsure": int(unsure_N.sum()), **_clusters(z_ND, p_NK, k, run)}
+    return Sure(replace(fitted, p_NK=p_NK), hot, unsure_N, told)
+
+
+def _clusters(z_ND: Tensor, p_NK: Tensor, k: int, run: Run) -> dict[str, Any]:
+    """What can be said of each cluster and of pairs, from a sample; nothing of one alone, or of very many."""
+    index_S = evidence.sample(len(z_ND), run.rng("borders"), SAMPLE).to(z_ND.device)
+    if not 2 <= k <= CLUSTERS or len(index_S) < 3:
+        return {}
+    rows_SD, p_SK = (z_ND - z_ND.mean(0))[index_S].float(), p_NK[index_S]
+    near_SK = nearest(rows_SD, evidence.how_many(len(rows_SD), k)).index_NK
+    return {"clusters": qualities(rows_SD, p_SK, near_SK), "confused": mixed_pairs(p_SK.argmax(1), near_SK, k)}
 
 
 def _mean(p_NK: Tensor) -> float:

@@ -30,8 +30,8 @@ VOTES = 5  # nearest rows of the sample that say where another row belongs
 
 
 class Witness(NamedTuple):
-    """`labels_N`: its cluster of each row, by the numbers of the first clustering. `kind`: its place in KINDS. `agreed`: share of the sample
-    in the same cluster as in the first, by the rule of succession, inside (0, 1)."""
+    """`labels_N`: its cluster of each row, by the numbers of the first clustering. `kind`: its place in KINDS. `agreed`: share of the
+    sample in the same cluster as in the first, by the rule of succession, inside (0, 1)."""
 
     labels_N: Tensor
     kind: int

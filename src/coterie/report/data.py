@@ -13,6 +13,7 @@ import numpy as np
 from coterie.errors import InputError
 from coterie.learning.words import CONFIDENT
 from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out
+from coterie.report.confidence import confidence
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
@@ -115,7 +116,7 @@ def read(run: Path) -> ReportData:
     problems = [(path, reason) for path, reason in told if not reason.startswith("read, but")]
     history = read_history(run)
     measured = run / "metrics.json"
-    _checked(run / "environment.json", lambda: verdict(environment))
+    _checked(run / "environment.json", lambda: (verdict(environment), confidence(environment)))
     assigned, p_NK = _assigned(run)
     features_ND = read_features(run, len(p_NK))
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")

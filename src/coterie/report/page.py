@@ -11,6 +11,7 @@ from coterie.errors import InputError
 from coterie.report import purification, reliable, wording
 from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
+from coterie.report.confidence import confidence
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.thumbnails import Picture, overlay
@@ -85,6 +86,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         by_size=sorted(data.clusters, key=lambda cluster: (-cluster.size, cluster.number)),
         left_out=int((data.assigned.labels_N < 0).sum()),
         unsure=[_shown(data, i, veil) for i in data.unsure],
+        sure=confidence(data.environment),
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
         names=data.quality.names if data.quality else {},
