@@ -47,6 +47,7 @@ class Assignments:
     evidence: dict[str, Any] = field(default_factory=dict)
     unsure_N: Tensor | None = None  # bool, the images that are left out of the clusters
     confidence: dict[str, Any] = field(default_factory=dict)  # how the probabilities were calibrated
+    duplicates: dict[str, Any] = field(default_factory=dict)  # near-duplicates among the pictures
 
     @property
     def labels_N(self) -> Tensor:
@@ -95,7 +96,7 @@ def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
 
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, before the manifest."""
-    from coterie.report.choice import attended, central, choose, left_out
+    from coterie.report.choice import attended, central, choose, left_out, twins
     from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
@@ -108,7 +109,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     _write_tensors(folder / "trace.safetensors", traces)
     labels_N = result.labels_N
     chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
-    ids = sorted({*chosen.ids.tolist(), *left_out(p.numpy(), labels_N.numpy())}) if images.kind != "features" else []
+    others = left_out(p.numpy(), labels_N.numpy()) + sum(twins(result.duplicates), [])
+    ids = sorted({*chosen.ids.tolist(), *others}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
@@ -121,6 +123,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     _write_problems(folder, images)
     write_table(items.items_table(images), folder / items.FILE)
     told = {"verdict": result.verdict, "evidence": result.evidence, "confidence": result.confidence}
+    told |= {"duplicates": result.duplicates} if result.duplicates else {}
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health} | told)
     write_table(table(images.paths, p, labels_N), folder / TABLE)
 

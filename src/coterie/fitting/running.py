@@ -14,6 +14,7 @@ from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.confidence import assured
+from coterie.fitting.duplicates import duplicates
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
@@ -70,12 +71,13 @@ def fit(
         sure = assured(settled, plan.config, run)
         fitted = sure.fitted
         signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
-        for worry in (*worries(signs), *source_worries(images)):
+        near = duplicates(images, fitted.features_ND)
+        for worry in (*worries(signs), *source_worries(images, near.get("extra", 0))):
             run.warn(worry)
         width, k = fitted.features_ND.shape[1], plan.config.n_clusters
         model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
         result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
-                             sure.unsure_N, sure.told)  # fmt: skip
+                             sure.unsure_N, sure.told, near)  # fmt: skip
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
@@ -121,6 +123,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "n_problems": environment["n_problems"],
         "seconds": environment["seconds"],
         "device": environment["device"],
+        "n_near_duplicates": environment.get("duplicates", {}).get("extra", 0),
         "health": environment["health"],
         "verdict": environment.get("verdict", ""),  # runs of 0.1 before it have none
     }
@@ -159,13 +162,15 @@ def show(folder: Path) -> dict[str, Any]:
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
 
 
-def source_worries(images: Images) -> list[str]:
-    """What about the pictures themselves may spoil a clustering."""
+def source_worries(images: Images, near: int = 0) -> list[str]:
+    """What about the pictures themselves may spoil a clustering. near: of them that are near-duplicates, exact copies included."""
     n, found = len(images), list(images.doubts)
     if bad := len(images.problems):
         found.append(f"{bad:,} of {n + bad:,} pictures could not be read and have no cluster; problems.csv says why (label -1 in Python)")
     if images.n_duplicates > 0.1 * n:
         found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
+    elif near > 0.1 * n:
+        found.append(f"{near:,} of {n:,} images are near-duplicates of others; kinds with many copies weigh more")
     if n < 100:
         found.append(
             f"only {n} images: training from scratch wants hundreds; with so few, pretrained features serve better (--encoder, --weights)"

@@ -4,7 +4,7 @@ N images, K clusters, D feature dimensions. An image id is its row.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ EXAMPLES = 10  # clusters of which two pictures are shown with their neighbours
 NEIGHBOURS = 6  # of each: one row of half a page
 CENTRAL = 3  # pictures nearest to a cluster's centroid (SPICE, fig. 5a)
 UNSURE = 24  # pictures at most of those in no cluster
+TWINS = 5, 4  # groups of near-duplicates, and pictures of each, at most
 ATTENDED = 60  # pictures at most whose attention map is kept
 
 
@@ -134,6 +135,11 @@ def left_out(p_NK: np.ndarray, labels_N: np.ndarray, among: np.ndarray | None = 
     ids = np.flatnonzero(labels_N < 0)
     ids = ids if among is None else np.intersect1d(ids, among)
     return ids[np.argsort(p_NK[ids].max(1, initial=0), kind="stable")][:UNSURE].tolist()
+
+
+def twins(duplicates: dict[str, Any]) -> list[list[int]]:
+    """The groups of near-duplicates that a page shows, 5 at most, of each 4 images."""
+    return [[int(i) for i in group[: TWINS[1]]] for group in duplicates.get("largest", [])[: TWINS[0]]]
 
 
 def attended(central: dict[int, list[int]], labels_N: np.ndarray) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from coterie.errors import InputError
 from coterie.learning.words import CONFIDENT
-from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out
+from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out, twins
 from coterie.report.confidence import confidence
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
@@ -87,7 +87,8 @@ class ReportData:
 
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
     rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
-    unsure: ids of pictures in no cluster, the least certain first; reliable_N: bool (N,), or None where the method selects none.
+    unsure: ids of pictures in no cluster, the least certain first; twins: near-duplicates, group by group;
+    reliable_N: bool (N,), or None where the method selects none.
     """
 
     config: dict[str, Any]
@@ -97,6 +98,7 @@ class ReportData:
     clusters: list[Cluster]
     chosen: Chosen
     unsure: list[int]
+    twins: list[list[int]]
     examples: list[Example]
     central: dict[int, list[int]]
     pictures: dict[int, Picture]
@@ -133,6 +135,7 @@ def read(run: Path) -> ReportData:
         assigned=assigned,
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
+        twins=[group for group in _checked(run / "environment.json", lambda: _twins(environment, pictures)) if len(group) > 1],
         unsure=left_out(p_NK, assigned.labels_N, among=shown),
         examples=examples(chosen, assigned.labels_N, features_ND),
         central=central(chosen, assigned.labels_N, features_ND),
@@ -158,6 +161,10 @@ def _assigned(run: Path) -> tuple[Assigned, np.ndarray]:
     second_N = others_NK.argmax(1) if k else np.full(n, -1)
     second_confidence_N = others_NK.max(1, initial=0)
     return Assigned(table["path"].to_pylist(), labels_N, confidence_N, second_N, second_confidence_N), p_NK
+
+
+def _twins(environment: dict[str, Any], pictures: dict[int, Picture]) -> list[list[int]]:
+    return [[i for i in group if i in pictures] for group in twins(environment.get("duplicates") or {})]
 
 
 def _reliable(run: Path, n: int) -> np.ndarray | None:
