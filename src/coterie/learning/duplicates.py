@@ -1,5 +1,5 @@
-"""Near-duplicates: copies that were scaled, compressed anew, brightened or slightly cut. Found by a difference hash, confirmed by what
-the pictures and their features say; never all pairs.
+"""Near-duplicates: copies that were scaled, compressed anew, or a little brighter; not those that were cut or turned. Found by a
+difference hash, confirmed by what the pictures and their features say; never all pairs.
 
 Shapes: N images, P pairs, D feature.
 """
@@ -13,7 +13,7 @@ from coterie.clustering.rows import unit
 
 SIDE = 8  # the hash says of 8 x 8 places whether the next one to the right is brighter
 BITS = 3  # that may differ; of 4 parts of 16 bits one is then the same, and only images that share a part are compared
-ALIKE = 0.04  # of full scale: mean difference of the thumbnails, seen from their mean, at most: flat pictures have a hash of noise
+ALIKE = 0.025  # of full scale: mean difference of the thumbnails, seen from their mean, at most: flat pictures have a hash of noise
 COSINE = 0.9  # of the features, seen from the mean of all, at least
 WINDOW = 16  # images of one part that are compared with each, by the order of their hashes: where thousands share a part
 
