@@ -54,10 +54,10 @@ def _clusters(z_ND: Tensor, p_NK: Tensor, k: int, run: Run) -> dict[str, Any]:
     index_S = evidence.sample(len(z_ND), run.rng("borders"), SAMPLE).to(z_ND.device)
     if not 2 <= k <= CLUSTERS or len(index_S) < 3:
         return {}
-    rows_SD, p_SK = (z_ND - z_ND.mean(0))[index_S].float(), p_NK[index_S]
+    rows_SD, p_SK = (z_ND[index_S] - z_ND.mean(0)).float().cpu(), p_NK[index_S].cpu()
     near_SK = nearest(rows_SD, evidence.how_many(len(rows_SD), k)).index_NK
     return {"clusters": qualities(rows_SD, p_SK, near_SK), "confused": mixed_pairs(p_SK.argmax(1), near_SK, k)}
 
 
 def _mean(p_NK: Tensor) -> float:
-    return round(float(p_NK.amax(1).double().mean()), 4)
+    return round(float(p_NK.amax(1).cpu().double().mean()), 4)

@@ -18,7 +18,7 @@ def temperature(logits_NK: Tensor, target: float) -> float:
 
     The nearest end where no T does it, and 1.0 where all T are alike: one cluster, no rows, rows without a preference.
     """
-    logits_NK = logits_NK.double()
+    logits_NK = logits_NK.detach().cpu().double()  # not every device has float64
     if not len(logits_NK) or float((logits_NK.amax(1) - logits_NK.amin(1)).max()) < 1e-9:
         return 1.0
     low, high = math.log(COLDEST), math.log(HOTTEST)
