@@ -20,7 +20,7 @@ def test_in_words():
     assert "agrees on 93" in told.calibrated and "0.50" in told.clusters[3] and "90" in told.clusters[3]
     merge, look = told.pairs
     assert merge.endswith("coterie recut RUN --merge 3,7 -o RUN2") and "1 pair of" in merge
-    assert "recut" not in look and "look" in look and "40 pairs" in look
+    assert "recut" not in look and "Look" in look and "40 pairs" in look
 
 
 def test_older_runs_and_single_clusters_say_nothing_and_damage_is_seen():

@@ -29,8 +29,5 @@ def _words(row: dict[str, Any]) -> str:
 
 def _pair(row: dict[str, Any]) -> str:
     a, b = (int(cluster) for cluster in row["pair"])
-    told = (
-        f"Clusters {a} and {b} are mixed {percent(row['mixing'])} (0 % apart, 100 % one cloud; {count(row['crossing'], 'pair')} of "
-        "neighbours cross): "
-    )
-    return told + (f"coterie recut RUN --merge {a},{b} -o RUN2" if row["suggestion"] == "merge" else "look at their borders")
+    told = f"Clusters {a} and {b}: {percent(row['mixing'])}, {count(row['crossing'], 'pair')} of neighbours cross. "
+    return told + (f"One kind? coterie recut RUN --merge {a},{b} -o RUN2" if row["suggestion"] == "merge" else "Look at their border.")
