@@ -46,7 +46,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
     unreadable or unsure; probabilities_ (N, K) float32 and features_ (N, D), NaN where unreadable; paths_ (N); ids_ (N,) int64, the row in
     the run's tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_
-    (list of dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts its pictures.
+    (list of dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts pictures.
     Raises InputError (a ValueError) for what cannot work.
     """
 
