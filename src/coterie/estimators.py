@@ -45,9 +45,9 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     run           folder to keep the run in (and to continue it from); None: a temporary one
 
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
-    unreadable; probabilities_ (N, K) float32 and features_ (N, D), NaN there; paths_ (list of N); ids_ (N,) int64, the row in the run's
-    tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_ (list of
-    dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts the pictures in it.
+    unreadable or unsure; probabilities_ (N, K) float32 and features_ (N, D), NaN where unreadable; paths_ (N); ids_ (N,) int64, the row in
+    the run's tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_
+    (list of dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts pictures.
     Raises InputError (a ValueError) for what cannot work.
     """
 

@@ -132,7 +132,7 @@ def _digests(run: Path, source: dict[str, Any], source_root: Path | None, table:
 
 
 def _folder_name(label: int, k: int) -> str:
-    return f"cluster_{label:0{max(2, len(str(k - 1)))}d}" if label >= 0 else "no_cluster"
+    return f"cluster_{label:0{max(2, len(str(k - 1)))}d}" if label >= 0 else "unsure"
 
 
 def _refuse_harm(run: Path, source: Path | None, dest: Path, folders: set[Path]) -> None:

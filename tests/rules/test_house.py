@@ -28,7 +28,7 @@ MAY_TOUCH: dict[str, set[str]] = {
     "networks": {"images", "run", "learning", "augment", "clustering", "errors"},
     "methods": {"networks", "images", "run", "learning", "augment", "clustering", "errors"},
     "evaluate": {"images", "run", "clustering", "errors"},
-    "report": {"run", "errors"},
+    "report": {"run", "learning", "errors"},  # of learning its words alone, which know no torch
     "export": {"images", "run", "errors"},
     "fitting": {"methods", "networks", "images", "run", "learning", "clustering", "report", "export", "errors", "__init__"},
     "estimators": {"fitting", "evaluate", "report", "export", "networks", "images", "run", "errors"},

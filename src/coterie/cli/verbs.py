@@ -52,6 +52,9 @@ def fit(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any setting; may be repeated.")] = None,
     config: Annotated[Path | None, typer.Option(help="The config.json of a run to repeat.")] = None,
     time_budget: Annotated[str | None, typer.Option(help="Like 90s, 20m or 2h: ends in time with the best result so far.")] = None,
+    unsure: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Leaves out the least certain pictures, like 0.05; default: none.")
+    ] = None,
     cache: Cache = None,
     plan: Annotated[bool, typer.Option("--plan", help="Says what would be done, and does nothing.")] = False,
     json_: Json = False,
@@ -66,6 +69,7 @@ def fit(
     changes: dict[str, Any] = settings.words(set_ or [])
     changes |= {"encoder": encoder} if encoder else {}
     changes |= {"weights": str(weights.absolute())} if weights else {}
+    changes |= {} if unsure is None else {"unsure": str(unsure)}
     budget, folder_of_cache = _seconds(time_budget), cache or default_cache()
     from coterie.run.devices import Devices
 
@@ -90,6 +94,7 @@ def fit(
     if devices.rank == 0:
         problems = f", {done['n_problems']} files set aside (problems.csv)" if done["n_problems"] else ""
         text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"
+        text += f"{done['n_unsure']:,} of them left out as unsure (cluster -1)\n" if done["n_unsure"] else ""
         text += f"verdict: {done['verdict']}\n" if done["verdict"] else ""
         answer(done, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in done["health"]))
 
@@ -148,6 +153,11 @@ def evaluate(
     for note in scores["notes"]:
         print(f"labels: {note}", file=sys.stderr)
     rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
+    if left := scores.get("unsure"):
+        told = [f"{left['n']:,} images left out as unsure; all scores above count them in their likeliest cluster"]
+        told += [f"without them ACC is {left['acc_of_others']:.3f}"] if left["acc_of_others"] is not None else []
+        told += [f"they hold {left['share_of_errors']:.0%} of all errors"] if left["share_of_errors"] is not None else []
+        rows.append("; ".join(told))
     answer(
         {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},
         json_,

@@ -57,6 +57,9 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
         scores |= cluster_scores(truth, p)
         scores["baseline_acc"] = _known(metrics.accuracy, truth, baseline)
         scores["features_kmeans_acc"] = _known(metrics.accuracy, truth, on_features)
+        unsure_N = rows["cluster"].to_numpy() < 0
+        if on is None and unsure_N.any():
+            scores["unsure"] = without(truth, p_NK, unsure_N)
         if on is None:
             scores["curves"] = curves(truth, trace)
             if "reliable" in trace:
@@ -100,6 +103,21 @@ def cluster_scores(truth: Labels, p_NK: np.ndarray) -> dict[str, Any]:
         **({"superclasses": truth.superclasses} if truth.superclasses else {}),
         "confusion": table.tolist(),
         "match": {str(cluster): int(label) for cluster, label in metrics.match(labels, clusters).items()},
+    }
+
+
+def without(truth: Labels, p_NK: np.ndarray, unsure_N: np.ndarray) -> dict[str, Any]:
+    """What leaving images out as unsure did: how many are, ACC of the others, and the share of all errors that they hold (None: no error).
+    Clusters are matched with all images; `acc` and the rest of the scores are of all of them, too, each in its likeliest cluster."""
+    known_N = truth.values >= 0
+    clusters_N = p_NK.argmax(1)
+    partner = metrics.match(truth.values[known_N], clusters_N[known_N])
+    wrong_N = np.array([partner.get(int(cluster), -1) for cluster in clusters_N]) != truth.values
+    kept_N, errors = known_N & ~unsure_N, int((wrong_N & known_N).sum())
+    return {
+        "n": int(unsure_N.sum()),
+        "acc_of_others": float(1 - wrong_N[kept_N].mean()) if kept_N.any() else None,
+        "share_of_errors": float((wrong_N & known_N & unsure_N).sum() / errors) if errors else None,
     }
 
 

@@ -45,20 +45,26 @@ class Assignments:
     maps_RNhw: Tensor | None = None  # attention maps of all images after each round of the training
     verdict: str = ""  # a sentence, and the numbers it rests on
     evidence: dict[str, Any] = field(default_factory=dict)
+    unsure_N: Tensor | None = None  # bool, the images that are left out of the clusters
+    confidence: dict[str, Any] = field(default_factory=dict)  # how the probabilities were calibrated
+    duplicates: dict[str, Any] = field(default_factory=dict)  # near-duplicates among the pictures
 
     @property
     def labels_N(self) -> Tensor:
-        return self.probabilities_NK.argmax(1)
+        """The likeliest cluster of each image; -1 where it is left out."""
+        labels_N = self.probabilities_NK.argmax(1).cpu()
+        return labels_N if self.unsure_N is None else labels_N.masked_fill(self.unsure_N.cpu(), -1)
 
 
-def table(paths: list[str], p_NK: Tensor) -> pa.Table:
-    """The columns id, path, cluster, confidence, p of the contract."""
+def table(paths: list[str], p_NK: Tensor, labels_N: Tensor | None = None) -> pa.Table:
+    """The columns id, path, cluster, confidence, p of the contract. labels_N: -1 where an image is in no cluster; None: the likeliest."""
     p = p_NK.cpu().float().numpy()
+    clusters = p.argmax(1) if labels_N is None else labels_N.numpy()
     return pa.table(
         {
             "id": pa.array(np.arange(len(p)), pa.int64()),
             "path": pa.array(paths, pa.string()),
-            "cluster": pa.array(p.argmax(1), pa.int32()),
+            "cluster": pa.array(clusters, pa.int32()),
             "confidence": pa.array(p.max(1), pa.float32()),
             "p": pa.ListArray.from_arrays(np.arange(len(p) + 1, dtype=np.int32) * p.shape[1], pa.array(p.reshape(-1), pa.float32())),
         }
@@ -90,7 +96,7 @@ def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
 
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, before the manifest."""
-    from coterie.report.choice import attended, central, choose
+    from coterie.report.choice import attended, central, choose, left_out, twins
     from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
@@ -101,9 +107,10 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     _write_tensors(folder / "features.safetensors", {"features": z.half()})
     traces = run.traces() | {"baseline-pixels": baseline}
     _write_tensors(folder / "trace.safetensors", traces)
-    labels_N = result.labels_N.cpu()
+    labels_N = result.labels_N
     chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
-    ids = chosen.ids.tolist() if images.kind != "features" else []
+    others = left_out(p.numpy(), labels_N.numpy()) + sum(twins(result.duplicates), [])
+    ids = sorted({*chosen.ids.tolist(), *others}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
@@ -115,9 +122,10 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     (folder / "history.jsonl").touch()  # of a method without a stage it has no line
     _write_problems(folder, images)
     write_table(items.items_table(images), folder / items.FILE)
-    told = {"verdict": result.verdict, "evidence": result.evidence}
+    told = {"verdict": result.verdict, "evidence": result.evidence, "confidence": result.confidence}
+    told |= {"duplicates": result.duplicates} if result.duplicates else {}
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health} | told)
-    write_table(table(images.paths, p), folder / TABLE)
+    write_table(table(images.paths, p, labels_N), folder / TABLE)
 
 
 def environment(run: Run) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from coterie.fitting import assignments as store
 from coterie.fitting import how_many
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.hierarchy import kept, read_sorted
+from coterie.fitting.confidence import assured
+from coterie.fitting.duplicates import duplicates
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
@@ -78,13 +80,17 @@ def fit(
             if plan.config.n_clusters == 1:
                 run.warn(ONE_KIND)
         signs = vital_signs(fitted.p_NK)
-        for worry in worries(signs):
+        settled, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=bool(plan.asked))
+        sure = assured(settled, plan.config, run)
+        fitted = sure.fitted
+        signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
+        near = duplicates(images, fitted.features_ND)
+        for worry in (*worries(signs), *source_worries(images, near.get("extra", 0))):
             run.warn(worry)
-        for worry in source_worries(images):
-            run.warn(worry)
-        fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=bool(plan.asked))
-        model = Model(fitted.encoder, fitted.head, plan.config.image_size, fitted.features_ND.shape[1], plan.config.n_clusters)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence)
+        width, k = fitted.features_ND.shape[1], plan.config.n_clusters
+        model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
+        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
+                             sure.unsure_N, sure.told, near)  # fmt: skip
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
@@ -128,10 +134,12 @@ def summary(folder: Path) -> dict[str, Any]:
         "n_clusters": k,
         "clusters_low": made.get("clusters", {}).get("low", k),
         "clusters_high": made.get("clusters", {}).get("high", k),
+        "n_unsure": int((clusters_N < 0).sum()),
         "sizes": np.bincount(clusters_N[clusters_N >= 0], minlength=k).tolist(),
         "n_problems": environment["n_problems"],
         "seconds": environment["seconds"],
         "device": environment["device"],
+        "n_near_duplicates": environment.get("duplicates", {}).get("extra", 0),
         "health": environment["health"],
         "verdict": environment.get("verdict", ""),  # runs of 0.1 before it have none
     }
@@ -163,7 +171,7 @@ def show(folder: Path) -> dict[str, Any]:
         return known | {
             "state": "finished",
             "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
-            **{k: v for k, v in summary(folder).items() if k in ("sizes", "seconds", "n_problems", "health", "verdict")},
+            **{k: v for k, v in summary(folder).items() if k in ("sizes", "n_unsure", "seconds", "n_problems", "health", "verdict")},
         }
     rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
@@ -176,13 +184,15 @@ def kinds_of(made: dict[str, Any]) -> int | str:
     return made["settings"]["n_clusters"] if "k" in clusters or not clusters else clusters["asked"]
 
 
-def source_worries(images: Images) -> list[str]:
-    """What about the pictures themselves may spoil a clustering."""
+def source_worries(images: Images, near: int = 0) -> list[str]:
+    """What about the pictures themselves may spoil a clustering. near: of them that are near-duplicates, exact copies included."""
     n, found = len(images), list(images.doubts)
     if bad := len(images.problems):
         found.append(f"{bad:,} of {n + bad:,} pictures could not be read and have no cluster; problems.csv says why (label -1 in Python)")
     if images.n_duplicates > 0.1 * n:
         found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
+    elif near > 0.1 * n:
+        found.append(f"{near:,} of {n:,} images are near-duplicates of others; kinds with many copies weigh more")
     if n < 100:
         found.append(
             f"only {n} images: training from scratch wants hundreds; with so few, pretrained features serve better (--encoder, --weights)"

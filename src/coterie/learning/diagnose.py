@@ -11,8 +11,8 @@ from torch import Tensor
 
 from coterie.clustering.neighbours import with_itself
 from coterie.learning.losses import distribution_entropy
+from coterie.learning.words import CONFIDENT
 
-CONFIDENT = 0.95  # a probability above it counts as confident
 COLLAPSE_SHARE = 0.5  # one cluster above this share, where an even one would hold less than half as much, is a collapse
 COLLAPSE_EMPTY = 0.2  # more empty clusters than this share is a collapse
 UNSURE = 0.3  # fewer confident images than this share: the result is little more than a guess
@@ -26,7 +26,7 @@ def vital_signs(p_NK: Tensor, previous_N: Tensor | None = None, confident: float
         "sizes": sizes.tolist(),
         "empty": int((sizes == 0).sum()),
         "entropy": float(distribution_entropy(sizes / sizes.sum())),
-        "confident": float((p_NK.max(1).values > confident).float().mean()),
+        "confident": float((p_NK.max(1).values >= confident).float().mean()),
     }
     if previous_N is not None:
         signs["changed"] = float((labels != previous_N).float().mean())

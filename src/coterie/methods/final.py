@@ -13,12 +13,12 @@ docs/methods/pcp.md has what the alternatives reached. Shapes: N images, D featu
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coterie.clustering import diffusion
 from coterie.clustering.kmeans import kmeans, whitening
 from coterie.clustering.neighbours import nearest
-from coterie.clustering.rows import means, unit
+from coterie.clustering.rows import means
 from coterie.images import Images
 from coterie.methods.bounds import Count, Whole
 from coterie.methods.fitted import Fitted
@@ -85,9 +85,5 @@ def clusters_of(z_ND: Tensor, k: int, how: str, n_neighbors: int, steps: int, re
 
 
 def diffused(z_ND: Tensor, n_neighbors: int, steps: int, approximate: bool = False) -> Tensor:
-    """Unit rows after so many steps, each to the direction of a row plus the mean of its nearest rows; who these are does not change."""
-    index_NK = nearest(z_ND, min(n_neighbors, len(z_ND) - 1), None, approximate).index_NK
-    z_ND = unit(z_ND)
-    for _ in range(steps):
-        z_ND = unit(z_ND + F.embedding_bag(index_NK, z_ND, mode="mean"))
-    return z_ND
+    """Unit rows after so many steps along the graph of this many neighbours."""
+    return diffusion.diffused(z_ND, nearest(z_ND, min(n_neighbors, len(z_ND) - 1), None, approximate).index_NK, steps)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from coterie.errors import InputError, words
 from coterie.images import Images
+from coterie.learning.calibration import COLDEST, HOTTEST
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
 from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids, UnitHeads
 from coterie.networks.recut import Recut
@@ -32,6 +33,7 @@ class Model:
     image_size: int
     n_features: int
     n_clusters: int
+    temperature: float = 1.0  # what logits are divided by (fitting/confidence.py)
 
     @property
     def precomputed(self) -> bool:
@@ -46,7 +48,7 @@ class Model:
     @torch.no_grad()
     def probabilities(self, features_ND: Tensor) -> Tensor:
         """Probabilities (N, K) float32 of features."""
-        return self.head(features_ND)[0].float().softmax(1)
+        return (self.head(features_ND)[0].float() / self.temperature).softmax(1)
 
     def save(self, path: Path) -> None:
         encoder = unwrap(self.encoder)
@@ -60,6 +62,7 @@ class Model:
             "image_size": self.image_size,
             "n_features": self.n_features,
             "n_clusters": self.n_clusters,
+            "temperature": self.temperature,
         }
         checkpoint.save(path, state, keep_previous=False)
 
@@ -69,7 +72,7 @@ def load(folder: Path, devices: Devices) -> Model:
     path = Path(folder) / FILE
     manifest.check(path)
     state = _state(path)
-    spec = EncoderSpec(state["encoder"], state["image_size"], state.get("projection", 0))  # runs of 0.1 before it have none
+    spec = EncoderSpec(state["encoder"], state["image_size"], state["projection"])
     n_features, n_clusters = state["n_features"], state["n_clusters"]
     encoder = _filled(path, lambda: build(spec), state["encoder_state"])
     head = _filled(path, lambda: _head(state), state["head_state"])
@@ -78,7 +81,7 @@ def load(folder: Path, devices: Devices) -> Model:
     if getattr(encoder, "n_features", 0) not in (0, n_features):
         raise InputError(f"{path} is not a model that a fit wrote: the head takes {n_features} features, {spec.name} has others")
     placed = devices.place(encoder.eval().requires_grad_(False)), devices.place(head.requires_grad_(False))
-    return Model(*placed, spec.image_size, n_features, n_clusters)
+    return Model(*placed, spec.image_size, n_features, n_clusters, state["temperature"])
 
 
 def recut(path: Path, new: Path, layer: dict[str, Tensor], n_clusters: int) -> None:
@@ -89,7 +92,8 @@ def recut(path: Path, new: Path, layer: dict[str, Tensor], n_clusters: int) -> N
     within = [[state["head"], state["n_clusters"]], *state["within"]]
     if len(within) > LAYERS:
         raise InputError(f"{path} was recut {LAYERS} times already; recut an earlier run")
-    changed = {"head": RECUT, "within": within, "head_state": layer | inner, "n_clusters": n_clusters}
+    layer = layer | {"temperature": torch.tensor(state["temperature"])}  # of the head within; what is made of it is as sure
+    changed = {"head": RECUT, "within": within, "head_state": layer | inner, "n_clusters": n_clusters, "temperature": 1.0}
     checkpoint.save(new, state | changed, keep_previous=False)
 
 
@@ -132,10 +136,11 @@ def _state(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not a model that a fit wrote ({type(error).__name__}); restore it from a copy, or fit again"
         ) from error
-    kinds = {"encoder": str, "head": str, "encoder_state": dict, "head_state": dict} | dict.fromkeys(SIZES, int)
-    state = {"projection": 0, "within": [], **state} if isinstance(state, dict) else {}
+    kinds = {"encoder": str, "head": str, "encoder_state": dict, "head_state": dict} | dict.fromkeys(SIZES, int) | {"temperature": float}
+    state = {"projection": 0, "within": [], "temperature": 1.0, **state} if isinstance(state, dict) else {}  # earlier runs have none
     wrong = [name for name, kind in kinds.items() if type(state.get(name)) is not kind]
     wrong += [name for name, (least, most) in SIZES.items() if name not in wrong and not least <= state[name] <= most]
+    wrong += ["temperature"] if "temperature" not in wrong and not COLDEST <= state["temperature"] <= HOTTEST else []
     if wrong or not _nests(state):
         raise InputError(
             f"{path} is not a model that a fit wrote: its {(wrong or ['head'])[0]} cannot be; restore it from a copy, or fit again"

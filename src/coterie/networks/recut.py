@@ -22,6 +22,7 @@ class Recut(nn.Module):
 
     of (P,)        the cluster of `before` that a part is of
     into (P,)      the new cluster that it is in
+    temperature    what the logits of `before` are divided by, one number: how sure they may be
     which (S,)     the parts that `weight` (S, D) and `bias` (S,) tell
     """
 
@@ -30,6 +31,7 @@ class Recut(nn.Module):
     which: Tensor
     weight: Tensor
     bias: Tensor
+    temperature: Tensor
 
     def __init__(self, before: nn.Module, n_features: int, n_before: int, n_clusters: int, n_parts: int, n_divided: int):
         super().__init__()
@@ -39,6 +41,7 @@ class Recut(nn.Module):
         self.register_buffer("which", torch.zeros(n_divided, dtype=torch.int64))
         self.register_buffer("weight", torch.zeros(n_divided, n_features))
         self.register_buffer("bias", torch.zeros(n_divided))
+        self.register_buffer("temperature", torch.ones(()))
 
     @torch.no_grad()
     def probabilities(self, p_BK: Tensor, features_BD: Tensor) -> Tensor:
@@ -60,13 +63,17 @@ class Recut(nn.Module):
         return score_BP / score_BP.new_zeros(most_BK.shape).index_add_(1, self.of, score_BP).gather(1, of_BP)
 
     def forward(self, features_BD: Tensor) -> Tensor:
-        p_BK = self.before(features_BD)[0].float().softmax(1)
+        p_BK = (self.before(features_BD)[0].float() / self.temperature).softmax(1)
         return self.probabilities(p_BK, features_BD).clamp(min=TINY).log()[None]
 
     def fits(self) -> bool:
         """Whether its numbers lead to clusters and parts that there are; a file may say anything."""
         whole = ((self.of, self.n_before), (self.into, self.n_clusters), (self.which, len(self.of)))
-        return self.n_clusters <= len(self.into) and all(not len(x) or bool(x.min() >= 0 and x.max() < most) for x, most in whole)
+        return (
+            bool(self.temperature > 0)
+            and self.n_clusters <= len(self.into)
+            and all(not len(x) or bool(x.min() >= 0 and x.max() < most) for x, most in whole)
+        )
 
 
 def centroids(rows_ND: Tensor, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

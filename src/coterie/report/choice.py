@@ -4,7 +4,7 @@ N images, K clusters, D feature dimensions. An image id is its row.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ SURE = 10  # most confident images among which a prototype is sought (10 in SCAN
 EXAMPLES = 10  # clusters of which two pictures are shown with their neighbours
 NEIGHBOURS = 6  # of each: one row of half a page
 CENTRAL = 3  # pictures nearest to a cluster's centroid (SPICE, fig. 5a)
+UNSURE = 24  # pictures at most of those in no cluster
+TWINS = 5, 4  # groups of near-duplicates, and pictures of each, at most
 ATTENDED = 60  # pictures at most whose attention map is kept
 
 
@@ -126,6 +128,18 @@ def central(chosen: Chosen, labels_N: np.ndarray, features_ND: np.ndarray) -> di
         centroid_D = _kept(features_ND[labels_N == cluster]).mean(0)
         found[cluster] = ids[np.argsort(-(_kept(features_ND[ids]) @ centroid_D), kind="stable")][:CENTRAL].tolist()
     return found
+
+
+def left_out(p_NK: np.ndarray, labels_N: np.ndarray, among: np.ndarray | None = None) -> list[int]:
+    """The images in no cluster (-1) that a page shows, the least certain first, 24 at most. among: ids that may be chosen."""
+    ids = np.flatnonzero(labels_N < 0)
+    ids = ids if among is None else np.intersect1d(ids, among)
+    return ids[np.argsort(p_NK[ids].max(1, initial=0), kind="stable")][:UNSURE].tolist()
+
+
+def twins(duplicates: dict[str, Any]) -> list[list[int]]:
+    """The groups of near-duplicates that a page shows, 5 at most, of each 4 images."""
+    return [[int(i) for i in group[: TWINS[1]]] for group in duplicates.get("largest", [])[: TWINS[0]]]
 
 
 def attended(central: dict[int, list[int]], labels_N: np.ndarray) -> list[int]:

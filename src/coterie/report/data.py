@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from coterie.errors import InputError
-from coterie.report.choice import Chosen, Example, Picks, central, choose, examples
+from coterie.learning.words import CONFIDENT
+from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out, twins
+from coterie.report.confidence import confidence
 from coterie.report.layout import Map, read_map
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
@@ -31,9 +33,8 @@ from coterie.run.files import (
     read_trace,
 )
 
-__all__ = ["Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
+__all__ = ["CONFIDENT", "Assigned", "Chosen", "Cluster", "Example", "Picks", "ReportData", "Stage", "choose", "read"]
 
-CONFIDENT = 0.9  # what the page calls confident; thresholds of the methods differ, this one word does not
 Content = TypeVar("Content")
 
 
@@ -49,7 +50,7 @@ class Assigned:
 
     @property
     def confident(self) -> float:
-        """Share of images with a confidence of at least 0.9."""
+        """Share of images with a confidence that the word is used for."""
         return float((self.confidence_N >= CONFIDENT).mean()) if len(self.confidence_N) else 0.0
 
 
@@ -87,7 +88,9 @@ class ReportData:
 
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
     rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
-    hierarchy: as hierarchy.json has it, None where a run keeps none; reliable_N: bool (N,), or None where the method selects none.
+    hierarchy: as hierarchy.json has it, None where a run keeps none;
+    unsure: ids of pictures in no cluster, the least certain first; twins: near-duplicates, group by group;
+    reliable_N: bool (N,), or None where the method selects none.
     """
 
     config: dict[str, Any]
@@ -96,6 +99,8 @@ class ReportData:
     assigned: Assigned
     clusters: list[Cluster]
     chosen: Chosen
+    unsure: list[int]
+    twins: list[list[int]]
     examples: list[Example]
     central: dict[int, list[int]]
     pictures: dict[int, Picture]
@@ -116,8 +121,8 @@ def read(run: Path) -> ReportData:
     problems = [(path, reason) for path, reason in told if not reason.startswith("read, but")]
     history = read_history(run)
     measured = run / "metrics.json"
-    _checked(run / "environment.json", lambda: verdict(environment))
     _checked(run / "config.json", lambda: tried(config))
+    _checked(run / "environment.json", lambda: (verdict(environment), confidence(environment)))
     assigned, p_NK = _assigned(run)
     features_ND = read_features(run, len(p_NK))
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
@@ -134,6 +139,8 @@ def read(run: Path) -> ReportData:
         assigned=assigned,
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
+        twins=[group for group in _checked(run / "environment.json", lambda: _twins(environment, pictures)) if len(group) > 1],
+        unsure=left_out(p_NK, assigned.labels_N, among=shown),
         examples=examples(chosen, assigned.labels_N, features_ND),
         central=central(chosen, assigned.labels_N, features_ND),
         pictures=pictures,
@@ -165,6 +172,10 @@ def _assigned(run: Path) -> tuple[Assigned, np.ndarray]:
     second_N = others_NK.argmax(1) if k else np.full(n, -1)
     second_confidence_N = others_NK.max(1, initial=0)
     return Assigned(table["path"].to_pylist(), labels_N, confidence_N, second_N, second_confidence_N), p_NK
+
+
+def _twins(environment: dict[str, Any], pictures: dict[int, Picture]) -> list[list[int]]:
+    return [[i for i in group if i in pictures] for group in twins(environment.get("duplicates") or {})]
 
 
 def _reliable(run: Path, n: int) -> np.ndarray | None:

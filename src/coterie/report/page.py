@@ -11,6 +11,7 @@ from coterie.errors import InputError
 from coterie.report import purification, reliable, wording
 from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
 from coterie.report.colours import colours
+from coterie.report.confidence import confidence
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.fewer_more import fewer_more
 from coterie.report.heads import Heads, compare, loss
@@ -25,7 +26,14 @@ METHODS |= {"temi": "TEMI", "turtle": "TURTLE"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
 MOST_PROBLEMS = 50
-TOLD = ("health", "notes", "verdict", "evidence")  # of environment.json, elsewhere on the page than in its table
+TOLD = (
+    "health",
+    "notes",
+    "verdict",
+    "evidence",
+    "confidence",
+    "duplicates",
+)  # of environment.json, told elsewhere
 SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
 GROUPS = (
     ("prototypes", "Most typical", "the most confident, nearest to the middle"),
@@ -86,6 +94,11 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         empty=[cluster.number for cluster in data.clusters if not cluster.size],
         by_size=sorted(data.clusters, key=lambda cluster: (-cluster.size, cluster.number)),
         left_out=int((data.assigned.labels_N < 0).sum()),
+        duplicates=data.environment.get("duplicates") or {},
+        twins=[[_shown(data, i, veil) for i in group] for group in data.twins],
+        elsewhere={int(i) for i in data.chosen.ids} | set(data.unsure),
+        unsure=[_shown(data, i, veil) for i in data.unsure],
+        sure=confidence(data.environment),
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
         names=data.quality.names if data.quality else {},
