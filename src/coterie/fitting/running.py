@@ -14,9 +14,9 @@ from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.fitting import how_many
 from coterie.fitting.assignments import Assignments
-from coterie.fitting.hierarchy import kept, read_sorted
 from coterie.fitting.confidence import assured
 from coterie.fitting.duplicates import duplicates
+from coterie.fitting.hierarchy import kept, read_sorted
 from coterie.fitting.planning import Plan, check_same, config_of
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
