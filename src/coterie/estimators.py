@@ -3,7 +3,6 @@
 The fitted state of an estimator is a run folder, as the command line makes it; `save` copies it, `load` opens one.
 """
 
-import operator
 import shutil
 import tempfile
 import warnings
@@ -18,6 +17,8 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
+from coterie.fitting.arguments import seed as seed_of
+from coterie.fitting.arguments import whole
 from coterie.fitting.how_many import left_open
 from coterie.images import Images, Problem, default_cache, open_images
 from coterie.images.arrays import as_numpy
@@ -76,7 +77,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         gpu = devices.device.type == "cuda"
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
-        clusters, seed = left_open(self.n_clusters) or _whole("n_clusters", self.n_clusters), _seed(self.random_state)
+        clusters, seed = left_open(self.n_clusters) or whole("n_clusters", self.n_clusters), seed_of(self.random_state)
         images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
         fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
@@ -98,6 +99,14 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         """Features (N, D) float32 of the items of X; NaN, with a warning, where one could not be read."""
         _, z_ND, ids = self._features(X)
         return _at(ids, z_ND.cpu().numpy())
+
+    def novelty(self, X: Any) -> np.ndarray:
+        """How far each item of X is from all that were fitted, (N,) float32, at least 0; NaN, with a warning, where one could not be read.
+
+        `coterie predict` writes the same scores, and marks those above a threshold. Compare them within one model only.
+        """
+        _, z_ND, ids = self._features(X)
+        return _at(ids, fitting.novelty(self._folder, z_ND).scores_M.cpu().numpy())
 
     def score(self, X: Any, y: Any) -> float:
         """ACC of the prediction for X against the true labels y (N,): Hungarian matching, in [0, 1]; of the items that could be read."""
@@ -217,23 +226,6 @@ def _at(ids: np.ndarray, rows: np.ndarray, empty: float = np.nan) -> np.ndarray:
 def _labels(p_NK: np.ndarray) -> np.ndarray:
     """The most probable cluster of each row, -1 where there is none."""
     return np.where(np.isnan(p_NK[:, 0]), -1, p_NK.argmax(1))
-
-
-def _whole(name: str, value: Any) -> int:
-    """A whole number, whatever type holds it; InputError for anything else."""
-    try:
-        return int(value) if isinstance(value, (float, np.floating)) and value.is_integer() else operator.index(value)
-    except TypeError:
-        raise InputError(f"{name}={value!r}: wanted a whole number") from None
-
-
-def _seed(rng: Any) -> int:
-    """The seed that `random_state` stands for; a generator is drawn from, as scikit-learn does, so that a second fit differs."""
-    if isinstance(rng, np.random.RandomState):
-        return int(rng.randint(1 << 31, dtype=np.int64))
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(1 << 31))
-    return 0 if rng is None else _whole("random_state", rng)
 
 
 class SCAN(ImageClusterer):

@@ -98,25 +98,30 @@ def predict(
     run: RunFolder,
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", help="A .parquet or .csv file to write.")],
+    false_alarms: Annotated[float, typer.Option(metavar="SHARE", help="Of pictures that fit, called novel by mistake.")] = 0.05,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
     cache: Cache = None,
     json_: Json = False,
 ) -> None:
-    """Sorts new pictures into the clusters that exist."""
+    """Sorts new pictures into the clusters that exist, and marks those that fit nowhere."""
     from coterie import fitting
-    from coterie.fitting import assignments
+    from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices
 
     assignments.check_table_name(output)
-    images, _, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
-    assignments.write_table(assignments.table(images.paths, p_NK), output)
+    new_pictures.check_rate(false_alarms)
+    images, z_ND, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
+    found = new_pictures.novelty(run, z_ND, false_alarms)
+    assignments.write_table(assignments.table(images.paths, p_NK, novel=found.novel_M, novelty=found.scores_M), output)
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
     _say_aside(images.problems)
     done = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
-    answer(done, json_, f"{len(images):,} images, written to {output}")
+    done |= {"n_novel": int(found.novel_M.sum()), "false_alarms": found.false_alarms}
+    mistaken = f"{100 * found.false_alarms:.3g} % of pictures of known kinds are called so by mistake"
+    answer(done, json_, f"{len(images):,} images, written to {output}\n{done['n_novel']:,} fit nowhere (novel; {mistaken})")
 
 
 @app.command()

@@ -51,8 +51,8 @@ class Assignments:
         return self.probabilities_NK.argmax(1)
 
 
-def table(paths: list[str], p_NK: Tensor) -> pa.Table:
-    """The columns id, path, cluster, confidence, p of the contract."""
+def table(paths: list[str], p_NK: Tensor, **more_N: Tensor) -> pa.Table:
+    """The columns id, path, cluster, confidence, p of the contract, and after them `more_N` by name."""
     p = p_NK.cpu().float().numpy()
     return pa.table(
         {
@@ -61,6 +61,7 @@ def table(paths: list[str], p_NK: Tensor) -> pa.Table:
             "cluster": pa.array(p.argmax(1), pa.int32()),
             "confidence": pa.array(p.max(1), pa.float32()),
             "p": pa.ListArray.from_arrays(np.arange(len(p) + 1, dtype=np.int32) * p.shape[1], pa.array(p.reshape(-1), pa.float32())),
+            **{name: pa.array(column_N.cpu().numpy()) for name, column_N in more_N.items()},
         }
     )
 
