@@ -30,7 +30,7 @@ from coterie.networks.model import load as load_model
 from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json, read_rows
+from coterie.run.files import STABILITY, probabilities, read_assignments, read_features, read_history, read_json, read_rows
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
@@ -44,11 +44,13 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     device, precision, threads   where to compute, as on the command line
     time_budget   seconds; the fit ends in time with the best result so far
     run           folder to keep the run in (and to continue it from); None: a temporary one
+    seeds         fits under as many seeds from random_state on; their consensus is the result
 
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
     unreadable; probabilities_ (N, K) float32 and features_ (N, D), NaN there; paths_ (list of N); ids_ (N,) int64, the row in the run's
     tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_ (list of
-    dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts the pictures in it.
+    dicts), health_ (list of warnings), verdict_ (a sentence), stability_ (N,), the share of seeds that agree; None of a single one.
+    N is len(X) where X has a length; of a folder it counts the pictures in it.
     Raises InputError (a ValueError) for what cannot work.
     """
 
@@ -57,7 +59,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def __init__(
         self, n_clusters: int | str = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
         random_state: int = 0, device: str = "auto", precision: str = "auto", threads: int | None = None,
-        time_budget: float | None = None, run: str | None = None,
+        time_budget: float | None = None, run: str | None = None, seeds: int = 1,
     ):  # fmt: skip
         self.n_clusters = n_clusters
         self.preset = preset
@@ -69,6 +71,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.threads = threads
         self.time_budget = time_budget
         self.run = run
+        self.seeds = seeds
 
     def fit(self, X: Any, y: Any = None) -> "ImageClusterer":
         """Sorts the images of X into kinds; y is ignored."""
@@ -78,7 +81,9 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
         clusters, seed = left_open(self.n_clusters) or whole("n_clusters", self.n_clusters), seed_of(self.random_state)
-        images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
+        images, plan = fitting.plan(
+            X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, seeds=whole("seeds", self.seeds), gpu=gpu
+        )
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
         fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
         return self._take(folder, images)
@@ -176,6 +181,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.problems_ = [one for one in told if not one.reason.startswith(("read, but", "skipped: "))]
         self.probabilities_ = _at(self.ids_, probabilities(rows))
         self.labels_ = _at(self.ids_, rows["cluster"].to_numpy().astype(np.int64), -1)
+        self.stability_ = _at(self.ids_, rows[STABILITY].to_numpy()) if STABILITY in rows.column_names else None
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_history(folder)
@@ -288,5 +294,7 @@ def load(folder: str | Path) -> ImageClusterer:
     settings = made["settings"]
     if made["method"] not in OF_METHOD:
         raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
-    model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
+    model = OF_METHOD[made["method"]](
+        settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"], seeds=made.get("seeds", 1)
+    )
     return model._take(folder)

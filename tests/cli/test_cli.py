@@ -311,6 +311,18 @@ def test_predict_marks_what_fits_nowhere(coterie, finished, source, tmp_path):
     assert str(read_table(Path("out.parquet"))["novel"].type) == "bool" and str(read_table(Path("out.parquet"))["novelty"].type) == "float"
 
 
+def test_several_seeds(coterie, source):
+    words = ["fit", source, "-o", "r", "--clusters", 4, "--method", "kmeans", *FAST, "--set", "restarts=1", "--seeds", 2]
+    assert coterie(*words, "--plan", "--json").data["seeds"] == 2 and "2 seeds" in coterie(*words, "--plan").out
+    done = coterie(*words)
+    assert done.status == 0 and "2 seeds are" in done.out and "seed 1, 2 of 2" in done.err
+    assert coterie(*words, "--json").data["seeds"] == 2
+    assert coterie("predict", "r", source, "-o", "out.csv", "--json").data["n_images"] == 40
+    assert coterie("report", "r").status == 0 and "fits under different seeds are" in Path("r/report.html").read_text()
+    assert coterie("export", "r", "--to", "csv", "r.csv").status == 0 and "stability" in Path("r.csv").read_text()
+    refused(coterie(*words[:-1], 0), "--seeds 0", "1 to 100")
+
+
 @pytest.mark.parametrize("share", ["0", "1", "-0.1", "5", "nan", "inf"])
 def test_no_rate_of_false_alarms(coterie, finished, source, share):
     refused(coterie("predict", finished, source, "-o", "x.csv", "--false-alarms", share), "--false-alarms", "0.05")

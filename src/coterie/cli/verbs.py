@@ -45,6 +45,7 @@ def fit(
         Path | None, typer.Option(help="A local safetensors file to start the encoder from, or the folder of a run.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random draw; default: 0.")] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="Fits under so many seeds, and keeps what they agree on.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -71,7 +72,7 @@ def fit(
     devices = Devices(device, precision, threads)
     with shown.progress(json_ or devices.rank > 0) as progress:
         images, planned = fitting.plan(
-            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed,
+            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed, seeds=seeds,
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:

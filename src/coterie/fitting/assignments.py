@@ -26,7 +26,7 @@ from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
-from coterie.run.files import write_atomically
+from coterie.run.files import STABILITY, write_atomically
 from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
@@ -45,6 +45,7 @@ class Assignments:
     maps_RNhw: Tensor | None = None  # attention maps of all images after each round of the training
     verdict: str = ""  # a sentence, and the numbers it rests on
     evidence: dict[str, Any] = field(default_factory=dict)
+    stability_N: Tensor | None = None  # share of several fits that agree
 
     @property
     def labels_N(self) -> Tensor:
@@ -118,7 +119,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     write_table(items.items_table(images), folder / items.FILE)
     told = {"verdict": result.verdict, "evidence": result.evidence}
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health} | told)
-    write_table(table(images.paths, p), folder / TABLE)
+    more = {} if result.stability_N is None else {STABILITY: result.stability_N}
+    write_table(table(images.paths, p, **more), folder / TABLE)
 
 
 def environment(run: Run) -> dict[str, Any]:
