@@ -117,6 +117,14 @@ def test_predicts_what_it_fitted(fitted, drawn):
     np.testing.assert_allclose(z / np.linalg.norm(z, axis=1, keepdims=True), fitted.features_.astype(np.float32), atol=2e-3)
 
 
+def test_what_fits_nowhere_is_farther(fitted, drawn):
+    """Pictures of the four kinds, and plain ones of a single colour."""
+    known, strange = drawn(40, seed=5), np.broadcast_to(np.arange(0, 250, 25, dtype=np.uint8)[:, None, None, None], (10, 24, 24, 3))
+    far = fitted.novelty(np.concatenate([known, strange]))
+    assert far.shape == (50,) and far.dtype == np.float32 and np.median(far[40:]) > np.quantile(far[:40], 0.9)
+    np.testing.assert_allclose(fitted.novelty(known[:1]), far[:1], atol=1e-2)
+
+
 def test_score_is_accuracy_of_the_prediction(fitted, drawn):
     new, truth = drawn(40, seed=5), np.arange(40) % 4
     assert fitted.score(new, truth) == metrics.accuracy(truth, fitted.predict(new))
@@ -190,7 +198,7 @@ def test_a_clone_fits_alike(drawn):
     assert model.settings == settings, "fit changed a parameter"
 
 
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "score", "save", "report", "features_"])
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "transform", "novelty", "score", "save", "report", "features_"])
 def test_not_fitted(method, tmp_path):
     model = make(KMeans)
     with pytest.raises(NotFittedError):

@@ -97,6 +97,7 @@ def test_one_row_per_item(kind, files, drawn):
     assert np.array_equal(found, model.labels_)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        assert np.flatnonzero(np.isnan(model.novelty(source))).tolist() == list(BAD)
         assert np.isnan(model.predict_proba(source)[list(BAD)]).all() and np.isnan(model.transform(source)[list(BAD)]).all()
         np.testing.assert_allclose(model.predict_proba(source)[good], alone.predict_proba(pictures), atol=1e-5)
         truth = np.arange(N) % 4

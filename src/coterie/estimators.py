@@ -3,7 +3,6 @@
 The fitted state of an estimator is a run folder, as the command line makes it; `save` copies it, `load` opens one.
 """
 
-import operator
 import shutil
 import tempfile
 import warnings
@@ -18,6 +17,8 @@ from torch import Tensor
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.evaluate import metrics
+from coterie.fitting.arguments import seed as seed_of
+from coterie.fitting.arguments import whole
 from coterie.fitting.how_many import left_open
 from coterie.images import Images, Problem, default_cache, open_images
 from coterie.images.arrays import as_numpy
@@ -29,7 +30,7 @@ from coterie.networks.model import load as load_model
 from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json, read_rows
+from coterie.run.files import STABILITY, probabilities, read_assignments, read_features, read_history, read_json, read_rows
 
 
 class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
@@ -43,11 +44,13 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     device, precision, threads   where to compute, as on the command line
     time_budget   seconds; the fit ends in time with the best result so far
     run           folder to keep the run in (and to continue it from); None: a temporary one
+    seeds         fits under as many seeds from random_state on; their consensus is the result
 
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
     unreadable or unsure; probabilities_ (N, K) float32 and features_ (N, D), NaN where unreadable; paths_ (N); ids_ (N,) int64, the row in
     the run's tables, or -1. Also problems_ (path and reason of what was set aside), n_images_ (those that were read), n_clusters_, history_
-    (list of dicts), health_ (list of warnings), verdict_ (a sentence). N is len(X) where X has a length; of a folder it counts pictures.
+    (list of dicts), health_ (list of warnings), verdict_ (a sentence), stability_ (N,), the share of seeds that agree, None of one.
+    N is len(X) where X has a length; of a folder it counts the pictures in it.
     Raises InputError (a ValueError) for what cannot work.
     """
 
@@ -56,7 +59,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def __init__(
         self, n_clusters: int | str = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
         random_state: int = 0, device: str = "auto", precision: str = "auto", threads: int | None = None,
-        time_budget: float | None = None, run: str | None = None,
+        time_budget: float | None = None, run: str | None = None, seeds: int = 1,
     ):  # fmt: skip
         self.n_clusters = n_clusters
         self.preset = preset
@@ -68,6 +71,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.threads = threads
         self.time_budget = time_budget
         self.run = run
+        self.seeds = seeds
 
     def fit(self, X: Any, y: Any = None) -> "ImageClusterer":
         """Sorts the images of X into kinds; y is ignored."""
@@ -76,8 +80,10 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         gpu = devices.device.type == "cuda"
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
-        clusters, seed = left_open(self.n_clusters) or _whole("n_clusters", self.n_clusters), _seed(self.random_state)
-        images, plan = fitting.plan(X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, gpu=gpu)
+        clusters, seed = left_open(self.n_clusters) or whole("n_clusters", self.n_clusters), seed_of(self.random_state)
+        images, plan = fitting.plan(
+            X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, seeds=whole("seeds", self.seeds), gpu=gpu
+        )
         folder = Path(self.run) if self.run else Path(self._fresh_folder())
         fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
         return self._take(folder, images)
@@ -98,6 +104,14 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         """Features (N, D) float32 of the items of X; NaN, with a warning, where one could not be read."""
         _, z_ND, ids = self._features(X)
         return _at(ids, z_ND.cpu().numpy())
+
+    def novelty(self, X: Any) -> np.ndarray:
+        """How far each item of X is from all that were fitted, (N,) float32, at least 0; NaN, with a warning, where one could not be read.
+
+        `coterie predict` writes the same scores, and marks those above a threshold. Compare them within one model only.
+        """
+        _, z_ND, ids = self._features(X)
+        return _at(ids, fitting.novelty(self._folder, z_ND).scores_M.cpu().numpy())
 
     def score(self, X: Any, y: Any) -> float:
         """ACC of the prediction for X against the true labels y (N,): Hungarian matching, in [0, 1]; of the items that could be read."""
@@ -167,6 +181,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.problems_ = [one for one in told if not one.reason.startswith(("read, but", "skipped: "))]
         self.probabilities_ = _at(self.ids_, probabilities(rows))
         self.labels_ = _at(self.ids_, rows["cluster"].to_numpy().astype(np.int64), -1)
+        self.stability_ = _at(self.ids_, rows[STABILITY].to_numpy()) if STABILITY in rows.column_names else None
         self.n_images_ = len(rows)
         self.n_clusters_ = self.probabilities_.shape[1]
         self.history_ = read_history(folder)
@@ -217,23 +232,6 @@ def _at(ids: np.ndarray, rows: np.ndarray, empty: float = np.nan) -> np.ndarray:
 def _labels(p_NK: np.ndarray) -> np.ndarray:
     """The most probable cluster of each row, -1 where there is none."""
     return np.where(np.isnan(p_NK[:, 0]), -1, p_NK.argmax(1))
-
-
-def _whole(name: str, value: Any) -> int:
-    """A whole number, whatever type holds it; InputError for anything else."""
-    try:
-        return int(value) if isinstance(value, (float, np.floating)) and value.is_integer() else operator.index(value)
-    except TypeError:
-        raise InputError(f"{name}={value!r}: wanted a whole number") from None
-
-
-def _seed(rng: Any) -> int:
-    """The seed that `random_state` stands for; a generator is drawn from, as scikit-learn does, so that a second fit differs."""
-    if isinstance(rng, np.random.RandomState):
-        return int(rng.randint(1 << 31, dtype=np.int64))
-    if isinstance(rng, np.random.Generator):
-        return int(rng.integers(1 << 31))
-    return 0 if rng is None else _whole("random_state", rng)
 
 
 class SCAN(ImageClusterer):
@@ -296,5 +294,7 @@ def load(folder: str | Path) -> ImageClusterer:
     settings = made["settings"]
     if made["method"] not in OF_METHOD:
         raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
-    model = OF_METHOD[made["method"]](settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"])
+    model = OF_METHOD[made["method"]](
+        settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"], seeds=made.get("seeds", 1)
+    )
     return model._take(folder)

@@ -65,19 +65,24 @@ def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """Columns id, path, cluster, confidence, p_0 .. p_{K-1}; UTF-8, one line per image.
+    """Columns id, path, cluster, confidence, p_0 .. p_{K-1}, and what the table has besides; UTF-8, one line per image.
 
     A path that starts with = + - @, tab or return gets a leading ', so that no spreadsheet runs it as a formula.
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer, quoting = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-        k = probabilities(table.slice(0, 1)).shape[1]
-        writer.writerow([*COLUMNS[:-1], *(f"p_{i}" for i in range(k))])
+        k, more = probabilities(table.slice(0, 1)).shape[1], [name for name in table.column_names if name not in COLUMNS]
+        writer.writerow([*COLUMNS[:-1], *(f"p_{i}" for i in range(k)), *more])
         for batch in table.to_batches(max_chunksize=10_000):
             rows = batch.to_pydict()
-            for i, name, cluster, confidence, p in zip(*(rows[column] for column in COLUMNS)):
-                row = [i, _harmless(name), cluster, f"{confidence:.7g}", *(f"{value:.7g}" for value in p)]
+            for i, name, cluster, confidence, p, *others in zip(*(rows[column] for column in (*COLUMNS, *more))):
+                row = [i, _harmless(name), cluster, f"{confidence:.7g}", *(f"{value:.7g}" for value in p), *map(_plain, others)]
                 (quoting if "\r" in name else writer).writerow(row)  # before Python 3.13 a lone return would end the row
+
+
+def _plain(value: Any) -> str:
+    """A truth or a number."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:.7g}"
 
 
 def _harmless(cell: str) -> str:

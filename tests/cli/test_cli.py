@@ -286,7 +286,47 @@ def test_predict(coterie, finished, source):
     assert got["n_images"] == len(rows) == 40 and [row["path"] for row in rows] == fitted["path"].to_pylist()
     assert [int(row["cluster"]) for row in rows] == fitted["cluster"].to_pylist()
     assert coterie("predict", finished, source, "-o", "new/out.parquet").status == 0
-    assert read_table(Path("new/out.parquet")).column_names == fitted.column_names
+    assert read_table(Path("new/out.parquet")).column_names == [*fitted.column_names, "novel", "novelty"]
+
+
+def test_predict_marks_what_fits_nowhere(coterie, finished, source, tmp_path):
+    shutil.copytree(source, tmp_path / "pictures")
+    for i in range(10):
+        stripes = np.zeros((24, 24, 3), np.uint8)
+        stripes[:, i % 5 :: 5] = (250, 250, 20 * i)
+        Image.fromarray(stripes).save(tmp_path / "pictures" / f"stripes{i}.png")
+    got = coterie("predict", finished, "pictures", "-o", "out.csv", "--json").data
+    rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
+    table = ["id", "path", "cluster", "confidence", *(f"p_{i}" for i in range(4)), "novel", "novelty"]
+    assert list(rows[0]) == table and {row["novel"] for row in rows} == {"true", "false"}
+    novel = {row["path"] for row in rows if row["novel"] == "true"}
+    assert got["n_novel"] == len(novel) and {f"stripes{i}.png" for i in range(10)} <= novel and len(novel) <= 12
+    assert got["false_alarms"] == 0.05
+    assert min(float(row["novelty"]) for row in rows if row["novel"] == "true") > max(
+        float(row["novelty"]) for row in rows if row["novel"] == "false"
+    )
+    done = coterie("predict", finished, "pictures", "-o", "out.parquet", "--false-alarms", "0.001")
+    assert f"{sum(read_table(Path('out.parquet'))['novel'].to_pylist())} fit nowhere" in done.out
+    assert "2.44 % of pictures of known kinds" in done.out, "one of 41 is the lowest that forty pictures can tell"
+    assert str(read_table(Path("out.parquet"))["novel"].type) == "bool" and str(read_table(Path("out.parquet"))["novelty"].type) == "float"
+
+
+def test_several_seeds(coterie, source):
+    words = ["fit", source, "-o", "r", "--clusters", 4, "--method", "kmeans", *FAST, "--set", "restarts=1", "--seeds", 2]
+    assert coterie(*words, "--plan", "--json").data["seeds"] == 2 and "2 seeds" in coterie(*words, "--plan").out
+    done = coterie(*words)
+    assert done.status == 0 and "2 seeds are" in done.out and "seed 1, 2 of 2" in done.err
+    assert coterie(*words, "--json").data["seeds"] == 2
+    assert coterie("predict", "r", source, "-o", "out.csv", "--json").data["n_images"] == 40
+    assert coterie("report", "r").status == 0 and "fits under different seeds are" in Path("r/report.html").read_text()
+    assert coterie("export", "r", "--to", "csv", "r.csv").status == 0 and "stability" in Path("r.csv").read_text()
+    refused(coterie(*words[:-1], 0), "--seeds 0", "1 to 100")
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.1", "5", "nan", "inf"])
+def test_no_rate_of_false_alarms(coterie, finished, source, share):
+    refused(coterie("predict", finished, source, "-o", "x.csv", "--false-alarms", share), "--false-alarms", "0.05")
+    assert not Path("x.csv").exists()
 
 
 def test_predict_tells_which_pictures_it_cannot_read(coterie, finished, source, tmp_path):

@@ -58,7 +58,7 @@ def exported(root):
 
 def predicted(root):
     _, z_ND, p_NK = fitting.predict(root / "run", root / "pictures", Devices(**DEVICES), root / "cache")
-    return z_ND.tolist(), p_NK.tolist()
+    return z_ND.tolist(), p_NK.tolist(), fitting.novelty(root / "run", z_ND).novel_M.tolist()
 
 
 def recut(root):
@@ -91,7 +91,7 @@ READS = {  # what each verb must notice; map.parquet, and by recut hierarchy.jso
     "evaluate": {"config.json", "assignments.parquet", "features.safetensors", "trace.safetensors", manifest.NAME},
     "report": {*FILES} - {"model.safetensors", "map.parquet", "items.parquet"},
     "export": {"assignments.parquet", manifest.NAME},
-    "predict": {"config.json", "model.safetensors", manifest.NAME},
+    "predict": {"config.json", "model.safetensors", "features.safetensors", manifest.NAME},
     "load": {*manifest.FITTED, manifest.NAME} - {"model.safetensors", "trace.safetensors", "pictures.safetensors"},
     "recut": {*manifest.FITTED, manifest.NAME},  # a damaged hierarchy.json is made again
 }

@@ -34,6 +34,7 @@ def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | No
     found = {"": f"{plan.config.n_clusters} clusters", "auto": "as many clusters as it finds"}
     kinds = found.get(plan.asked) or f"{plan.asked.replace(':', ' to ')} clusters, as many as it finds"
     lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {kinds}"]
+    lines[-1] += f"; {plan.seeds} seeds, and what they agree on" if plan.seeds > 1 else ""
     stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in told.stages.items() if seconds >= 0.05 * told.seconds)
     ends = f", ended by --time-budget at {duration(budget)}" if budget is not None and budget < told.seconds else ""
     lines += [f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"]

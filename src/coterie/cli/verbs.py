@@ -46,6 +46,7 @@ def fit(
         Path | None, typer.Option(help="A local safetensors file to start the encoder from, or the folder of a run.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random draw; default: 0.")] = None,
+    seeds: Annotated[int | None, typer.Option(metavar="N", help="Fits under so many seeds, and keeps what they agree on.")] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -76,7 +77,7 @@ def fit(
     devices = Devices(device, precision, threads)
     with shown.progress(json_ or devices.rank > 0) as progress:
         images, planned = fitting.plan(
-            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed,
+            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed, seeds=seeds,
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:
@@ -104,25 +105,30 @@ def predict(
     run: RunFolder,
     source: Source,
     output: Annotated[Path, typer.Option("-o", "--output", help="A .parquet or .csv file to write.")],
+    false_alarms: Annotated[float, typer.Option(metavar="SHARE", help="Of pictures that fit, called novel by mistake.")] = 0.05,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
     cache: Cache = None,
     json_: Json = False,
 ) -> None:
-    """Sorts new pictures into the clusters that exist."""
+    """Sorts new pictures into the clusters that exist, and marks those that fit nowhere."""
     from coterie import fitting
-    from coterie.fitting import assignments
+    from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices
 
     assignments.check_table_name(output)
-    images, _, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
-    assignments.write_table(assignments.table(images.paths, p_NK), output)
+    new_pictures.check_rate(false_alarms)
+    images, z_ND, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
+    found = new_pictures.novelty(run, z_ND, false_alarms)
+    assignments.write_table(assignments.table(images.paths, p_NK, novel=found.novel_M, novelty=found.scores_M), output)
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
     _say_aside(images.problems)
     done = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
-    answer(done, json_, f"{len(images):,} images, written to {output}")
+    done |= {"n_novel": int(found.novel_M.sum()), "false_alarms": found.false_alarms}
+    mistaken = f"{100 * found.false_alarms:.3g} % of pictures of known kinds are called so by mistake"
+    answer(done, json_, f"{len(images):,} images, written to {output}\n{done['n_novel']:,} fit nowhere (novel; {mistaken})")
 
 
 @app.command()

@@ -7,12 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coterie.fitting.new_pictures import novelty
     from coterie.fitting.planning import Plan, config_of, describe, plan, schedule_of
     from coterie.fitting.running import fit, is_finished, predict, show, summary
 
-__all__ = ["Plan", "config_of", "describe", "fit", "is_finished", "plan", "predict", "schedule_of", "show", "summary"]
+__all__ = ["Plan", "config_of", "describe", "fit", "is_finished", "novelty", "plan", "predict", "schedule_of", "show", "summary"]
 
-_ROOMS = dict.fromkeys(("Plan", "config_of", "describe", "plan", "schedule_of"), "planning")
+_ROOMS = dict.fromkeys(("Plan", "config_of", "describe", "plan", "schedule_of"), "planning") | {"novelty": "new_pictures"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,7 +26,7 @@ from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
-from coterie.run.files import write_atomically
+from coterie.run.files import STABILITY, write_atomically
 from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
@@ -48,6 +48,7 @@ class Assignments:
     unsure_N: Tensor | None = None  # bool, the images that are left out of the clusters
     confidence: dict[str, Any] = field(default_factory=dict)  # how the probabilities were calibrated
     duplicates: dict[str, Any] = field(default_factory=dict)  # near-duplicates among the pictures
+    stability_N: Tensor | None = None  # share of several fits that agree
 
     @property
     def labels_N(self) -> Tensor:
@@ -56,8 +57,9 @@ class Assignments:
         return labels_N if self.unsure_N is None else labels_N.masked_fill(self.unsure_N.cpu(), -1)
 
 
-def table(paths: list[str], p_NK: Tensor, labels_N: Tensor | None = None) -> pa.Table:
-    """The columns id, path, cluster, confidence, p of the contract. labels_N: -1 where an image is in no cluster; None: the likeliest."""
+def table(paths: list[str], p_NK: Tensor, labels_N: Tensor | None = None, **more_N: Tensor) -> pa.Table:
+    """The columns id, path, cluster, confidence, p of the contract, and after them `more_N` by name. labels_N: -1 where an image is in no
+    cluster; None: the likeliest."""
     p = p_NK.cpu().float().numpy()
     clusters = p.argmax(1) if labels_N is None else labels_N.numpy()
     return pa.table(
@@ -67,6 +69,7 @@ def table(paths: list[str], p_NK: Tensor, labels_N: Tensor | None = None) -> pa.
             "cluster": pa.array(clusters, pa.int32()),
             "confidence": pa.array(p.max(1), pa.float32()),
             "p": pa.ListArray.from_arrays(np.arange(len(p) + 1, dtype=np.int32) * p.shape[1], pa.array(p.reshape(-1), pa.float32())),
+            **{name: pa.array(column_N.cpu().numpy()) for name, column_N in more_N.items()},
         }
     )
 
@@ -125,7 +128,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     told = {"verdict": result.verdict, "evidence": result.evidence, "confidence": result.confidence}
     told |= {"duplicates": result.duplicates} if result.duplicates else {}
     write_json(folder, "environment.json", environment(run) | {"n_problems": len(images.problems), "health": result.health} | told)
-    write_table(table(images.paths, p, labels_N), folder / TABLE)
+    more = {} if result.stability_N is None else {STABILITY: result.stability_N}
+    write_table(table(images.paths, p, labels_N, **more), folder / TABLE)
 
 
 def environment(run: Run) -> dict[str, Any]:

@@ -90,6 +90,8 @@ def estimate(images: Images, plan: Plan, devices: Devices, cache: Path | None = 
         stages["counting"] = COUNTING * min(n, counting.SAMPLE)
     first, each = CLOSING
     stages["closing"] = first + each * n
+    once = ("features", "counting") if frozen else ("counting",)  # a frozen encoder's features are kept in the cache
+    stages = {name: seconds * (1 if name.startswith(once) else plan.seeds) for name, seconds in stages.items()}
     pixels = images.pixels.numel() if images.kind != "features" else 0
     return Estimate(
         stages, BASE + 8.0 * n * (width + config.n_clusters) + min(pixels, 2e9), n * (2.0 * width + 4.0 * config.n_clusters + 60)

@@ -16,6 +16,8 @@ from coterie.networks.encoder import PRECOMPUTED
 from coterie.run.files import read_config, read_json
 from coterie.run.progress import Silent
 
+MOST_SEEDS = 100
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,6 +33,7 @@ class Plan:
     network: bool = False  # whether this very command named published weights, which may then be brought over the network
     asked: str = ""  # "auto" or "A:B", where the number of kinds is counted; config.n_clusters is provisional until then
     clusters: dict[str, Any] = field(default_factory=dict)  # what the count found
+    seeds: int = 1  # fits, under `seed` and those after it, whose consensus is the result
 
     def to_json(self) -> dict[str, Any]:
         from coterie import __version__
@@ -40,6 +43,7 @@ class Plan:
             "method": self.method,
             "preset": self.preset,
             "seed": self.seed,
+            **({"seeds": self.seeds} if self.seeds > 1 else {}),
             "schedule": "gpu" if self.gpu else "cpu",
             "source": self.source,
             **({"encoder": self.encoder} if self.encoder else {}),
@@ -57,6 +61,7 @@ def plan(
     settings: dict[str, Any] | None = None,
     base: dict[str, Any] | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     gpu: bool = False,
     cache: Path | None = None,
     progress: Silent | None = None,
@@ -64,7 +69,7 @@ def plan(
     """Opens the source and resolves every setting.
 
     `clusters` is a number, "auto" or "A:B"; None: what `settings` or `base` say, else the classes of a named set, else "auto".
-    `base` is a config.json to repeat; `settings` change it, `clusters` and `seed` come last. Images opened before keep their size.
+    `base` is a config.json to repeat; `settings` change it, `clusters`, `seed` and `seeds` come last. Images opened before keep their size.
     """
     base, settings = base or {}, dict(settings or {})
     opened = isinstance(source, Images) and not isinstance(source, Rows)
@@ -104,12 +109,17 @@ def plan(
     )  # fmt: skip
     least, most = how_many.within(asked, images)
     seed = seed if seed is not None else base.get("seed", 0)
+    seeds = base.get("seeds", 1) if seeds is None else seeds
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds {seeds}: wanted 1 to {MOST_SEEDS} fits, such as 5")
+    if seeds > 1 and final.unsure:
+        raise InputError("--unsure leaves pictures out of one fit; several (--seeds) tell each picture's stability instead: give one of the two")
     final = resolve(len(images), how_many.provisional(least, most))
     final = final if least == most else how_many.pinned(method, final, len(images))
     reason = choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else "")
     network = final.pretrained and "pretrained" in settings
     return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network,
-                        "" if least == most else str(asked))  # fmt: skip
+                        "" if least == most else str(asked), seeds=seeds)  # fmt: skip
 
 
 def _small_and_grey(source: Any) -> bool:
@@ -150,6 +160,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
 def check_same(folder: Path, plan: Plan) -> None:
     there, wanted = config_of(folder), plan.to_json()
     changed = [f"{name}: {there.get(name)}, now {wanted[name]}" for name in ("method", "seed") if there.get(name) != wanted[name]]
+    changed += config.differences(*({"seeds": told.get("seeds", 1)} for told in (there, wanted)))
     before, now = (told.get("clusters", {}).get("asked") for told in (there, wanted))  # what was counted follows from the rest
     of_both = ({name: value for name, value in told["settings"].items() if name != "n_clusters"} for told in (there, wanted))
     changed += config.differences(*of_both) if before or now else config.differences(there["settings"], wanted["settings"])

@@ -12,7 +12,7 @@ import torch
 from coterie import methods
 from coterie.errors import InputError
 from coterie.fitting import assignments as store
-from coterie.fitting import how_many
+from coterie.fitting import how_many, seeds
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.confidence import assured
 from coterie.fitting.duplicates import duplicates
@@ -50,6 +50,10 @@ def fit(
     what differs, when the folder holds another one, and naming the files, when it holds this one and it is damaged.
     """
     folder, devices = Path(folder), devices or Devices()
+    if plan.seeds > 1 and devices.world > 1:
+        raise InputError(
+            "--seeds fits one after the other, in one process: start it without torchrun, or fit each --seed in a run of its own"
+        )
     with _mine(folder, devices):
         if devices.rank == 0:
             _check_folder(folder, plan)
@@ -65,32 +69,9 @@ def fit(
             fetch(plan.config.encoder, plan.config.image_size)
         run = Run(folder, seed=plan.seed, devices=devices, time_budget=time_budget, progress=progress, started=started,
                   clip=plan.config.clip, cache=cache)  # fmt: skip
-        for told in images.notes:
-            run.note(told)
-        if plan.asked:
-            plan = how_many.counted(images, plan, run)
-            run.progress.message(how_many.in_words(plan.clusters))
-            if devices.rank == 0:
-                store.write_json(folder, "config.json", plan.to_json())
-        elif plan.config.n_clusters == 1:
-            run.warn("one cluster was asked for: every picture will be in it, whatever is learned; give --clusters 2 or more to sort them")
-        fitted = methods.method(plan.method).fit(images, plan.config, run)
-        if plan.asked:  # only now, for a stage that is found done takes the history and the warnings back to its end
-            run.note(how_many.in_words(plan.clusters), shown=True)
-            if plan.config.n_clusters == 1:
-                run.warn(ONE_KIND)
-        signs = vital_signs(fitted.p_NK)
-        settled, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=bool(plan.asked))
-        sure = assured(settled, plan.config, run)
-        fitted = sure.fitted
-        signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
-        near = duplicates(images, fitted.features_ND)
-        for worry in (*worries(signs), *source_worries(images, near.get("extra", 0))):
-            run.warn(worry)
-        width, k = fitted.features_ND.shape[1], plan.config.n_clusters
-        model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
-        result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
-                             sure.unsure_N, sure.told, near)  # fmt: skip
+        plan, result = (_one if plan.seeds == 1 else _agreed)(images, plan, run)
+        if plan.asked and devices.rank == 0:
+            store.write_json(folder, "config.json", plan.to_json())
         store.write_run(folder, images, result, run)
         if devices.rank == 0:
             manifest.seal(folder)
@@ -99,6 +80,47 @@ def fit(
         done = summary(folder)
         run.close()
         return done
+
+
+def _one(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
+    """The plan, with the number of kinds where it was left open, and what its method finds, or k-means in its place."""
+    for told in images.notes:
+        run.note(told)
+    counted = bool(plan.asked or plan.clusters)
+    if plan.asked:
+        plan = how_many.counted(images, plan, run)
+        run.progress.message(how_many.in_words(plan.clusters))
+        if run.rank == 0:
+            store.write_json(run.folder, "config.json", plan.to_json())  # `show` tells the number while it goes on
+    elif plan.config.n_clusters == 1 and not counted:
+        run.warn("one cluster was asked for: every picture will be in it, whatever is learned; give --clusters 2 or more to sort them")
+    fitted = methods.method(plan.method).fit(images, plan.config, run)
+    if plan.asked:  # only now, for a stage that is found done takes the history and the warnings back to its end
+        run.note(how_many.in_words(plan.clusters), shown=True)
+    if counted and plan.config.n_clusters == 1:
+        run.warn(ONE_KIND)
+    signs = vital_signs(fitted.p_NK)
+    fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=counted)
+    sure = assured(fitted, plan.config, run)
+    fitted = sure.fitted
+    signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
+    near = duplicates(images, fitted.features_ND)
+    for worry in (*worries(signs), *source_worries(images, near.get("extra", 0))):
+        run.warn(worry)
+    width, k = fitted.features_ND.shape[1], plan.config.n_clusters
+    model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
+    return plan, Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
+                             unsure_N=sure.unsure_N, confidence=sure.told, duplicates=near)  # fmt: skip
+
+
+def _agreed(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
+    """As `_one`, of several seeds: their consensus."""
+
+    def each(images: Images, plan: Plan, folder: Path, time_budget: float | None) -> None:
+        fit(images, plan, folder, devices=run.devices, time_budget=time_budget, progress=run.progress, cache=run.cache)
+
+    plan, found = seeds.fit_all(images, plan, run, each)
+    return plan, seeds.agreed(images, found, run)
 
 
 @contextmanager
@@ -116,10 +138,15 @@ def _check_folder(folder: Path, plan: Plan) -> None:
     """Raises InputError when the folder holds another fit, or something else. A fit that ended before it had learned anything, by a
     mistake in its settings, is none."""
     if (folder / "config.json").exists() or is_finished(folder):
-        if is_finished(folder) or (folder / store.TABLE).exists() or any((folder / "work").glob("*")):
+        if is_finished(folder) or (folder / store.TABLE).exists() or _begun(folder):
             check_same(folder, plan)
     elif any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and no run of coterie; choose another folder")
+
+
+def _begun(folder: Path) -> bool:
+    """Whether anything was learned there, or in the fits of its seeds."""
+    return any(not path.name.startswith("seed-") or is_finished(path) or _begun(path) for path in (folder / "work").glob("*"))
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -142,6 +169,7 @@ def summary(folder: Path) -> dict[str, Any]:
         "n_near_duplicates": environment.get("duplicates", {}).get("extra", 0),
         "health": environment["health"],
         "verdict": environment.get("verdict", ""),  # runs of 0.1 before it have none
+        **({"seeds": made["seeds"], "seeds_alike": environment["evidence"]["fits_alike"]} if "seeds" in made else {}),
     }
 
 
@@ -173,8 +201,10 @@ def show(folder: Path) -> dict[str, Any]:
             "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
             **{k: v for k, v in summary(folder).items() if k in ("sizes", "n_unsure", "seconds", "n_problems", "health", "verdict")},
         }
-    rows = [row for row in read_history(folder) if row["stage"] != "note"] if (folder / "history.jsonl").exists() else []
+    seed, place = seeds.under_way(folder, made["seed"], made.get("seeds", 1))
+    rows = [row for row in read_history(place) if row["stage"] != "note"] if (place / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
+    at = f"seed {seed}, {seed - made['seed'] + 1} of {made['seeds']}: {at}" if "seeds" in made else at
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
 
 

@@ -29,6 +29,10 @@ def _reasons(found: dict[str, Any]) -> list[str]:
         f"On the same scale, clusters found in one half of the pictures and in the other are {_share(found['stability'])} alike "
         f"(in the cloud {_share(found['stability_cloud'])}); these clusters and those of k-means under other seeds "
         f"{_share(found['seeds'])}.",
+        f"{count(found['fits'], 'fit')} under different seeds are {_share(found['fits_alike'])} alike, on the same scale. What they agree "
+        f"on is shown here; new pictures are sorted by the model of seed {found['fits_nearest']}, the nearest."
+        if "fits" in found
+        else "",
         f"About {count(found['other_k'], 'cluster')} would be {_share(found['other_stability'])} alike instead of "
         f"{_share(found['stability'])} for {k}."
         if "other_k" in found

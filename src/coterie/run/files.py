@@ -26,6 +26,7 @@ __all__ = [  # two of them only to be found here, where a report may look
 ]  # fmt: skip
 
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
+STABILITY = "stability"  # a column more of a consensus of several fits
 CONFIG = {"method": str, "preset": str, "seed": int, "source": dict, "settings": dict}
 SOURCE = {"kind": str, "name": str, "fingerprint": str, "n_images": int}
 COUNTED = {"k": int, "low": int, "high": int, "why": str, "scores": dict}
@@ -48,6 +49,7 @@ def read_config(run: Path) -> dict[str, Any]:
     made = read_json(path, **CONFIG)
     _check_kinds(path, made["source"], SOURCE)
     _check_kinds(path, made["settings"], {"n_clusters": int, "encoder": str})
+    _check_kinds(path, made, {"seeds": int} if "seeds" in made else {})
     if "clusters" in made:  # what was counted
         _check_kinds(path, made, {"clusters": dict})
         _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
@@ -129,11 +131,13 @@ def read_table(path: Path, *columns: str) -> pa.Table:
 
 def read_assignments(run: Path) -> pa.Table:
     """The five columns of assignments.parquet: ids 0..N-1, paths, clusters -1..K-1, confidences and the K probabilities of each row in
-    0..1; nothing missing."""
+    0..1; and the stability in 0..1 where several fits were made; nothing missing."""
     path = run / manifest.TABLE
-    table = read_table(path, *COLUMNS).select(COLUMNS)
-    wanted = (pa.types.is_integer, _is_text, pa.types.is_integer, pa.types.is_floating, _is_list_of_floats)
-    for name, kind in zip(COLUMNS, wanted):
+    table = read_table(path, *COLUMNS)
+    columns = [*COLUMNS, *(name for name in table.column_names if name == STABILITY)]
+    table = table.select(columns)
+    wanted = (pa.types.is_integer, _is_text, pa.types.is_integer, pa.types.is_floating, _is_list_of_floats, pa.types.is_floating)
+    for name, kind in zip(columns, wanted):
         if len(table) and (not kind(table.schema.field(name).type) or table[name].null_count):
             raise damaged(path, f"is damaged: column {name} holds {table.schema.field(name).type}, or gaps")
     clusters_N, confidence_N = table["cluster"].to_numpy(), table["confidence"].to_numpy()
@@ -147,6 +151,8 @@ def read_assignments(run: Path) -> pa.Table:
         raise damaged(path, f"is damaged: a cluster lies outside 0..{p_NK.shape[1] - 1}")
     if not _within(p_NK, 0, ABOVE_ONE) or not _within(confidence_N, 0, ABOVE_ONE):
         raise damaged(path, "is damaged: a probability or confidence lies outside 0..1")
+    if STABILITY in columns and not _within(table[STABILITY].to_numpy(), 0, ABOVE_ONE):
+        raise damaged(path, "is damaged: a stability lies outside 0..1")
     return table
 
 

@@ -59,7 +59,7 @@ class Run:
         self.warnings: list[str] = []
         self.stages: dict[str, float] = {}
         self._started = started or time.monotonic()
-        self._end, self._deadline = float("inf") if time_budget is None else self._started + time_budget, float("inf")
+        self.ends, self._deadline = float("inf") if time_budget is None else self._started + time_budget, float("inf")
         self._stage, self._epoch, self._total = "", 0, 1
         self._stage_start = self._epoch_start = self._started
         self._updates, self._seen = Updates(clip), 0
@@ -95,7 +95,7 @@ class Run:
         spent_before = self.stages.get(stage, 0.0)
         self._stage, self._total = stage, total
         self._stage_start = time.monotonic()
-        self._deadline = self._stage_start + share * (self._end - self._stage_start)
+        self._deadline = self._stage_start + share * (self.ends - self._stage_start)
         last_save, save_cost = float("-inf"), 0.0
         with torch.random.fork_rng():
             for epoch in range(first, total):
@@ -262,6 +262,10 @@ class Run:
         self._file.add({"stage": "note", "text": text})
         if not shown:
             self.progress.message(text)
+
+    def adopt(self, rows: list[dict[str, Any]]) -> None:
+        """The history of another run in the place of its own."""
+        self._file.rewrite(rows)
 
     def close(self) -> None:
         """Removes the state of a finished run."""

@@ -1,0 +1,42 @@
+"""What of new pictures fits nowhere in a finished run: compared with its features, at a rate of false alarms that was asked for."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from coterie.clustering import novelty as distance
+from coterie.errors import InputError
+from coterie.fitting.planning import config_of
+from coterie.run.files import read_features
+
+FALSE_ALARMS = 0.05
+
+
+class Novelty(NamedTuple):
+    """Of M new pictures: scores (M,) float32, and whether each is above the threshold (M,) bool; the rate that the threshold stands for,
+    above the one asked for where so few pictures were fitted that no lower one can be told."""
+
+    scores_M: Tensor
+    novel_M: Tensor
+    threshold: float
+    false_alarms: float
+
+
+def check_rate(false_alarms: float) -> None:
+    """InputError unless it is a share above 0 and below 1."""
+    if not 0 < false_alarms < 1:
+        raise InputError(f"--false-alarms {false_alarms:g}: wanted a share above 0 and below 1, such as 0.05")
+
+
+def novelty(folder: Path, z_MD: Tensor, false_alarms: float = FALSE_ALARMS) -> Novelty:
+    """How far new features (M, D) are from those of the run in `folder`; on their device. See coterie.clustering.novelty.
+
+    InputError: a rate that is none, a run whose features are missing or damaged.
+    """
+    check_rate(false_alarms)
+    fitted_ND = torch.from_numpy(read_features(folder, config_of(folder)["source"]["n_images"])).to(z_MD.device)
+    own_S = distance.own_novelty(fitted_ND)
+    scores_M, above = distance.novelty(fitted_ND, z_MD), distance.threshold(own_S, false_alarms)
+    return Novelty(scores_M, scores_M > above, above, max(false_alarms, distance.lowest_rate(own_S)))
