@@ -163,3 +163,8 @@ def test_in_python(whole, drawn):
     assert model.set_params(seeds=1).fit(drawn(60)).stability_ is None
     with pytest.raises(InputError, match="seeds='3'"):
         model.set_params(seeds="3").fit(drawn(60))
+
+
+def test_what_is_left_out_and_several_seeds_are_not_mixed(drawn):
+    with pytest.raises(InputError, match="--unsure .*--seeds"):
+        fitting.plan(drawn(40), "kmeans", clusters=4, preset="quick", settings={"unsure": 0.1}, seeds=2)

@@ -112,10 +112,10 @@ def plan(
     seeds = base.get("seeds", 1) if seeds is None else seeds
     if not 1 <= seeds <= MOST_SEEDS:
         raise InputError(f"--seeds {seeds}: wanted 1 to {MOST_SEEDS} fits, such as 5")
-    if seeds > 1 and final.unsure:
-        raise InputError("--unsure leaves pictures out of one fit; several (--seeds) tell each picture's stability instead: give one of the two")
     final = resolve(len(images), how_many.provisional(least, most))
     final = final if least == most else how_many.pinned(method, final, len(images))
+    if seeds > 1 and final.unsure:
+        raise InputError("--unsure leaves out pictures of one fit, --seeds tells the stability of each among several: give one of the two")
     reason = choice.reason if choice else base.get("encoder") or (in_words(final.encoder) if final.pretrained else "")
     network = final.pretrained and "pretrained" in settings
     return images, Plan(method, preset, seed, gpu, final, describe(source, images), reason, network,
