@@ -210,9 +210,15 @@ def test_fit_from_end_to_end(coterie, source, tmp_path):
     assert got["health"] and "only 40 images" in " ".join(got["health"])
     files = {path.name for path in (tmp_path / "r").iterdir()}
     wanted = "config.json assignments.parquet features.safetensors model.safetensors history.jsonl trace.safetensors"
-    assert files == {*wanted.split(), "pictures.safetensors", "problems.csv", "environment.json", "items.parquet", "manifest.json"} | (
-        files & {"map.parquet"}
-    )
+    assert files == {
+        *wanted.split(),
+        "pictures.safetensors",
+        "problems.csv",
+        "environment.json",
+        "items.parquet",
+        "hierarchy.json",
+        "manifest.json",
+    } | (files & {"map.parquet"})
     table = read_table(tmp_path / "r" / "assignments.parquet")
     assert table.column_names == ["id", "path", "cluster", "confidence", "p"]
     assert table["id"].to_pylist() == list(range(40)) and table["path"].to_pylist() == sorted(table["path"].to_pylist())

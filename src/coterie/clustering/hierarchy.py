@@ -24,7 +24,7 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import exact, means
 
-TOUCH = 0.01  # overlap below which two clusters do not touch: chance neighbours
+TOUCH = 0.05  # overlap below which two clusters do not touch: chance neighbours, and what calibrated probabilities leave to every cluster
 MEMBERS = 2000  # of a cluster that its parts are sought among, at most
 HALVES = 2  # draws of two halves
 HALF = 500  # members of a half, at most
