@@ -83,7 +83,7 @@ def agreed(images: Images, found: list[Path], run: Run) -> Assignments:
     evidence = environment["evidence"] | {"fits": len(found), "fits_alike": round(told.alike, 4), "fits_nearest": seed}
     features_ND = torch.from_numpy(read_features(nearest, len(images))).float()
     model = load(nearest, run.devices)
-    return Assignments(told.p_NK, features_ND, model, run.warnings, None, sentence, evidence, told.stability_N)
+    return Assignments(told.p_NK, features_ND, model, run.warnings, verdict=sentence, evidence=evidence, stability_N=told.stability_N)
 
 
 def under_way(folder: Path, seed: int, seeds: int) -> tuple[int, Path]:
