@@ -132,3 +132,18 @@ def test_the_scores_of_k_means_are_those_of_the_rows():
     assert f"and {told('c22')} on the 22 classes" in plain
     assert f"a score of {told('c22', 'score', 'thumbnails')} against {told('c22', 'score')} on the 22 classes" in plain
     assert f"ACC is {told('c22', 'acc', 'thumbnails')} against {told('c22')})" in plain
+
+
+def test_the_table_of_photographs_is_that_of_the_rows():
+    page = (HOME / "docs" / "photos.md").read_text()
+    for told, name in [
+        ("ten classes, 300", "ten"),
+        ("five classes, 150", "five"),
+        ("twenty classes, 600", "twenty"),
+        ("all hundred classes, 3,000", "all"),
+    ]:
+        rows = rows_of("photos", set=name, asked="default")
+        acc = mean_and_worst(rows) if len(rows) > 1 else mean(rows, "acc")
+        seconds = column(rows, "fit_seconds")
+        took = f"{seconds.min():.1f} to {seconds.max():.1f}" if len(rows) > 1 else f"{seconds[0]:.1f}"
+        assert f"| {told} photographs | {len(rows)} | {acc} | {mean(rows)} | {mean(rows, 'baseline_acc')} | {took} |\n" in page

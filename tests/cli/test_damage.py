@@ -177,6 +177,14 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(root, verb, sealed):
         (root / "kept").rename(kept)
 
 
+def test_a_lost_hierarchy_is_no_shorter_page(root, before):
+    (root / "run" / "hierarchy.json").unlink()
+    with pytest.raises(InputError, match="hierarchy.json is missing; any `coterie recut` of the run makes it again"):
+        VERBS["report"](root)
+    VERBS["recut"](root)
+    assert VERBS["report"](root) == before["report"]
+
+
 def test_fit_names_all_that_is_damaged(root):
     (root / "run" / "features.safetensors").unlink()
     (root / "run" / "problems.csv").write_text("path,reason\nx,y\n")

@@ -276,7 +276,7 @@ def test_a_hierarchy_that_cannot_be_is_refused_and_made_again(pictures, tmp_path
     told = json.loads((run / FILE).read_text())
     SPOILT[what](told)
     (run / FILE).write_text(json.dumps(told))
-    with pytest.raises(InputError, match="hierarchy.json is damaged: .*; delete it, and `coterie recut` makes it again"):
+    with pytest.raises(InputError, match="hierarchy.json is damaged: .*; any `coterie recut` of the run makes it again"):
         page.read(run)
     recut(run, tmp_path / "new", 2)
     assert (run / FILE).read_bytes() == (pictures / "run" / FILE).read_bytes()

@@ -147,7 +147,7 @@ def read(run: Path) -> ReportData:
         attention=attention,
         rounds=rounds,
         map=read_map(run, features_ND, shown),
-        hierarchy=read_hierarchy(run, p_NK.shape[1]) if (run / "hierarchy.json").exists() else None,
+        hierarchy=read_hierarchy(run, p_NK.shape[1]) if expected(run / "hierarchy.json") else None,
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,

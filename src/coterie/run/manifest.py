@@ -26,7 +26,7 @@ MADE_AGAIN = {  # what verbs add, and how it is made again
     "metrics.json": "run `coterie evaluate` again",
     "metrics-on.json": "run `coterie evaluate --on` again",
     "map.parquet": "delete it, and `coterie report` makes it again",
-    "hierarchy.json": "delete it, and `coterie recut` makes it again",
+    "hierarchy.json": "any `coterie recut` of the run makes it again",
 }
 _RESTORE = "restore it from a copy, or fit again into a new folder"
 _UNCHECKED = f"restore it from a copy, or delete it, and the run is read without checksums, as runs without {NAME} are"
