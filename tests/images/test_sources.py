@@ -320,3 +320,11 @@ def test_a_torchvision_set_is_found_below_coterie_data(tmp_path, monkeypatch, ar
     assert same(images, arrays) and images.n_classes == 2 and images.name == "torchvision:MNIST/all"
     assert same(open_images("torchvision:MNIST/test"), arrays[4:]) and same(open_images("torchvision:MNIST"), arrays[:4])
     assert named.load_named("torchvision:MNIST/all").labels.tolist() == [0, 1, 0, 1, 1, 0]
+
+
+def test_names_with_line_breaks_are_told_in_one_line(tmp_path):
+    """A stray NUL makes a list one of NUL-separated names: none of them is there."""
+    (tmp_path / "list.txt").write_bytes(b"a.png\nb.png\0c.png\nd.png\n")
+    with pytest.raises(InputError, match="list.txt") as error:
+        open_images(tmp_path / "list.txt", 16, tmp_path / "cache")
+    assert "\n" not in str(error.value) and "a.png" in str(error.value)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from coterie.cli.app import Cache, Device, Json, Precision, Source, Threads, answer, app
-from coterie.cli.door import printable
+from coterie.errors import printable
 
 
 @app.command()

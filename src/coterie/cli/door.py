@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from coterie.errors import InputError
+from coterie.errors import InputError, printable
 
 INTERRUPTED, TERMINATED = 130, 143
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what is wrong with a disk that its owner can mend
@@ -45,12 +45,6 @@ def enter(verb: Callable[[], Any], usage_error: Any, abort: type[BaseException])
         _leave("interrupted", INTERRUPTED)
     except Terminated:
         _leave("terminated", TERMINATED)
-
-
-def printable(value: Any) -> str:
-    """Text any terminal can take: no control characters, no lone surrogates."""
-    text = str(value).encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _terminate(number: int, frame: Any) -> None:

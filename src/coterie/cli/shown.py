@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from coterie.cli.door import printable
+from coterie.errors import printable
 
 
 @contextmanager

@@ -19,8 +19,8 @@ from coterie.cli import (
     shown,
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
-from coterie.cli.door import enter, printable
-from coterie.errors import InputError
+from coterie.cli.door import enter
+from coterie.errors import InputError, printable
 
 
 @app.callback(invoke_without_command=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from coterie.errors import InputError
+from coterie.errors import InputError, printable
 from coterie.images import decode, deep
 from coterie.images.array_files import load_array
 from coterie.images.arrays import DEFAULT_SIZE, from_array
@@ -86,7 +86,9 @@ def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, 
     good = [i for i, read in enumerate(store.reads) if not read.reason]
     problems = [Problem(paths[i], read.reason) for i, read in enumerate(store.reads) if read.reason]
     if not good:
-        raise InputError(f"{source.name}: none of its {len(paths)} pictures can be read; {_why(problems)}")
+        raise InputError(
+            f"{source.name}: none of its {len(paths)} pictures can be read; {printable(_why(problems))}"
+        )  # a name may hold line breaks
     ranges = [read.range for read in store.reads if read.range is not None]
     return Images(
         pixels=store.pixels,

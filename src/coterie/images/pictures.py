@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from coterie.errors import InputError, words
+from coterie.errors import InputError, printable, words
 from coterie.images import decode, deep
 from coterie.images.arrays import DEFAULT_SIZE, as_numpy, as_uint8, channels_last, digest_of, images_of
 from coterie.images.collection import Images, Problem
@@ -112,7 +112,7 @@ def _collected(
             pixels[len(items)] = torch.from_numpy(np.array(picture))
         items.append(i)
     if not items:
-        raise InputError(f"{name}: none of its {len(pictures)} pictures can be read; the first: {problems[0].reason}")
+        raise InputError(f"{name}: none of its {len(pictures)} pictures can be read; the first: {printable(problems[0].reason)}")
     ranges = [picture.range for picture in numbers.values()]
     levels = deep.levels(ranges, wanted)
     for row, picture in numbers.items():
