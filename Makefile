@@ -27,15 +27,15 @@ demo: .venv/demo.stamp
 	$(BIN)/coterie report runs/demo -o runs/demo/report.html
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
 # make test-isa NUMERIC=tests runs all tests so.
 NUMERIC ?= tests/learning tests/clustering tests/networks tests/augment tests/evaluate tests/methods tests/parity
 .PHONY: test-isa
 test-isa: .venv/test.stamp
-	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest $(NUMERIC)
-	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest $(NUMERIC)
+	ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE $(BIN)/python -m pytest -n 2 $(NUMERIC)
+	ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -n 2 $(NUMERIC)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .
