@@ -1,7 +1,8 @@
 """`--seeds 5`: the same fit under seeds s, s + 1, ..., and what they agree on, as one run.
 
-The fits lie in `seed-<n>`, in the work folder of RUN, while it goes on, each a run of its own that a killed command finds again. The result's model, features,
-history and curves are those of the fit nearest to the consensus, and `predict` uses that; its assignments are the consensus'.
+The fits lie in `seed-<n>`, in the work folder of RUN, while it goes on, each a run of its own that a killed command finds again. The
+result's model, features, history and curves are those of the fit nearest to the consensus, and `predict` uses that; its assignments are
+the consensus'.
 """
 
 import math
