@@ -1,7 +1,7 @@
 """Probabilities that keep their word: of the pictures called 90 % sure nine in ten are right, as far as can be known without labels.
 
 One temperature divides all logits, so that a picture's clusters keep their order. It is chosen so that the mean confidence is how often
-an independent clustering of the same features agrees (`clustering.witness`). Shapes: N images, K clusters.
+an independent clustering of the same features agrees (`learning.witness`). Shapes: N images, K clusters.
 """
 
 import math

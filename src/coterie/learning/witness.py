@@ -18,6 +18,7 @@ from coterie.clustering.neighbours import nearest, neighbourhood
 from coterie.clustering.rows import chunks, unit
 from coterie.clustering.spectral import spectral
 from coterie.learning.diagnose import discord
+from coterie.learning.evidence import sample
 
 SAMPLE = 3000  # rows that are clustered, at most; the others go where the nearest of these are
 CLUSTERS = 300  # at most: a tenth of the sample
@@ -50,7 +51,7 @@ def witness(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Gene
     if not 2 <= k <= min(n, CLUSTERS) or n < 3:
         return None
     labels_N = labels_N.cpu()
-    index_S = torch.arange(n) if n <= SAMPLE else torch.randperm(n, generator=generator)[:SAMPLE].sort().values
+    index_S = sample(n, generator, SAMPLE)
     z_ND = unit((features_ND - features_ND.mean(0)).float())
     rows_SD = z_ND[index_S.to(z_ND.device)].cpu()
     count = max(neighbourhood(len(rows_SD), k, MOST), min(NEAR, len(rows_SD) - 1))
