@@ -13,7 +13,7 @@ from coterie.networks.weights import encoder_of_run, is_here
 
 AUTO = "auto"
 SMALL = 64  # px; grey pictures below are drawn signs or the like, which weights trained on photographs do not know
-FROZEN: dict[str, dict[str, Any]] = {  # what a method leaves out when the encoder stays as it came
+FROZEN: dict[str, dict[str, Any]] = {  # what a method leaves out, or does more gently, when the encoder stays as it came
     "scan": {"selflabel_epochs": 0, "cluster_rate": 2e-3},
     "spice": {"joint_epochs": 0},
     "kmeans": {},
