@@ -23,11 +23,9 @@ from coterie.methods.bounds import Count, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final
 from coterie.methods.pretext import PretextConfig
-from coterie.methods.starts import graph, starts, teach
+from coterie.methods.starts import MOST, graph, starts, teach
 from coterie.networks.heads import Heads
 from coterie.run import Run
-
-MOST = 100  # neighbours
 
 
 @dataclass(frozen=True)

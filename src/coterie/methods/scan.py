@@ -32,7 +32,7 @@ from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.sizes import Sizes, uneven
-from coterie.methods.starts import graph, starts, teach
+from coterie.methods.starts import MOST, graph, starts, teach
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
 from coterie.networks.teacher import follow, teacher_of
@@ -103,6 +103,7 @@ def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
 
 
 def heads_of(config: Config) -> int:
+    """As many as were asked for, or as the clusters allow."""
     most, least = HEADS
     return config.n_heads or max(least, min(most, CLUSTERS // config.n_clusters))
 
@@ -154,7 +155,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
 
 def begin(heads: Heads, z_ND: Tensor, rows: Reduced, config: Config, run: Run) -> None:
     """Half of the heads start from spectral clusterings."""
-    count = neighbourhood(len(z_ND), config.n_clusters, len(z_ND))
+    count = neighbourhood(len(z_ND), config.n_clusters, MOST)
     index_NK, similarity_NK = graph(z_ND, rows, count, run)
     half = max(1, len(heads.weight) // 2)
     teach(heads, rows.rows_Nd, run.once("starts", starts, index_NK, similarity_NK, count, config.n_clusters, half, run), run)

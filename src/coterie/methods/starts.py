@@ -15,6 +15,7 @@ from coterie.clustering.spectral import spectral
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
+MOST = 100  # neighbours
 WIDER = 1.6  # times as many neighbours for every second head
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
