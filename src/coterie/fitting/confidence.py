@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from coterie.clustering.neighbours import nearest
+from coterie.clustering.sampling import sample
 from coterie.clustering.spaces import reduced
 from coterie.learning import evidence
 from coterie.learning.borders import mixed_pairs, qualities
@@ -51,7 +52,7 @@ def assured(fitted: Fitted, config: PretextConfig, run: Run) -> Sure:
 
 def _clusters(z_ND: Tensor, p_NK: Tensor, k: int, run: Run) -> dict[str, Any]:
     """What can be said of each cluster and of pairs, from a sample; nothing of one alone, or of very many."""
-    index_S = evidence.sample(len(z_ND), run.rng("borders"), SAMPLE).to(z_ND.device)
+    index_S = sample(len(z_ND), run.rng("borders"), SAMPLE).to(z_ND.device)
     if not 2 <= k <= CLUSTERS or len(index_S) < 3:
         return {}
     rows_SD, p_SK = (z_ND[index_S] - z_ND.mean(0)).float().cpu(), p_NK[index_S].cpu()
