@@ -5,7 +5,6 @@ from torch import Generator, Tensor
 
 from coterie.errors import InputError
 
-
 SAMPLE = 5000  # rows looked at, at most, where a few thousand say what all would
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import check, chunks, exact
-from coterie.clustering.sampling import SAMPLE, sample
+from coterie.clustering.sampling import sample
 from coterie.learning.diagnose import agreement, discord
 
 AXES = 64  # principal axes that are looked at: the others hold a few per cent of the spread and most of the time
