@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch.nn.functional as F
+from tests.systems.runs import TINY, Killed, bits, die_after, fit, outcome
 
 from coterie import fitting
 from coterie.errors import InputError
@@ -15,7 +16,6 @@ from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
 from coterie.run.files import read_features, read_json, read_trace
-from tests.systems.runs import TINY, Killed, bits, die_after, fit, outcome
 
 
 @pytest.fixture(scope="module")
