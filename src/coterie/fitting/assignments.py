@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -108,14 +109,14 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
         return
     p, z = result.probabilities_NK.cpu(), F.normalize(result.features_ND.cpu())
     result.model.save(folder / "model.safetensors")
-    _write_tensors(folder / "features.safetensors", {"features": z.half()})
+    write_tensors(folder / "features.safetensors", {"features": z.half()})
     baseline_N = result.baseline_N
     if baseline_N is None:
         baseline_N = baseline_labels(small(images), result.model.n_clusters, run.seed)
     traces = run.traces()
     if result.place_N is not None:
         traces = {name: labels[..., result.place_N] for name, labels in traces.items()}
-    _write_tensors(folder / "trace.safetensors", traces | {"baseline-pixels": baseline_N})
+    write_tensors(folder / "trace.safetensors", traces | {"baseline-pixels": baseline_N})
     labels_N = result.labels_N
     chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
     others = left_out(p.numpy(), labels_N.numpy()) + sum(twins(result.duplicates), [])
@@ -129,7 +130,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
             pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     (folder / "history.jsonl").touch()  # of a method without a stage it has no line
-    _write_problems(folder, images)
+    write_problems(folder, problems_of(images))
     write_table(items.items_table(images), folder / items.FILE)
     told = {"verdict": result.verdict, "evidence": result.evidence, "confidence": result.confidence}
     told |= {"duplicates": result.duplicates} if result.duplicates else {}
@@ -161,15 +162,21 @@ def baseline_labels(small_NCHW: Tensor, n_clusters: int, seed: int) -> Tensor:
     return kmeans(small_NCHW.flatten(1), n_clusters, generator, iters=50, init="k-means++", restarts=BASELINE_RESTARTS).labels_N
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     checkpoint.write(path, to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _write_problems(folder: Path, images: Images) -> None:
+def problems_of(images: Images) -> list[tuple[str, str]]:
+    """(path, reason) of what was set aside, then what decoders said of others, then what was passed over."""
+    told = [(path, reason) for path, reason in images.problems]
+    told += [(path, f"read, but the decoder said: {said}") for path, said in images.remarks]
+    return told + [(f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items()]
+
+
+def write_problems(folder: Path, problems: Sequence[tuple[str, str]]) -> None:
+    """problems.csv, with a row for each (path, reason)."""
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason"])
-    rows.writerows(images.problems)
-    rows.writerows((path, f"read, but the decoder said: {said}") for path, said in images.remarks)
-    rows.writerows((f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items())
+    rows.writerows(problems)
     checkpoint.write(folder / "problems.csv", text.getvalue().encode())
