@@ -23,13 +23,13 @@ def update(
     json_: Json = False,
 ) -> None:
     """Adds the pictures of SOURCE to a run; clusters keep their numbers, and what fits nowhere may be new kinds."""
+    started = time.monotonic()
     from coterie import fitting
     from coterie.errors import printable
     from coterie.fitting.update import update as make
     from coterie.fitting.update_files import in_words
     from coterie.run.devices import Devices
 
-    started = time.monotonic()
     done = make(run, source, output, new_kinds, false_alarms, Devices(device, precision, threads), cache)
     shown = fitting.summary(output)
     told: dict[str, Any] = done | {name: shown[name] for name in ("method", "sizes", "n_unsure", "n_problems", "health", "verdict")}

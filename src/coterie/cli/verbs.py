@@ -17,6 +17,7 @@ from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     recut,  # noqa: F401
     shown,
+    update,  # noqa: F401
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
 from coterie.cli.door import enter
@@ -199,7 +200,9 @@ def export(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
     to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
     link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
-    source: Annotated[Path | None, typer.Option(help="Where the pictures lie now, if they were moved since the fit.")] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """The result in another form. Never moves, changes or deletes an original."""

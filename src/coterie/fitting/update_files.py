@@ -198,10 +198,8 @@ def _write_config(
     text: str,
 ) -> None:  # fmt: skip
     old = made["source"]
-    skipped = {
-        kind: old.get("skipped", {}).get(kind, 0) + source["skipped"].get(kind, 0)
-        for kind in {**old.get("skipped", {}), **source["skipped"]}
-    }
+    before_K, now_K = old.get("skipped", {}), source["skipped"]
+    skipped = {kind: before_K.get(kind, 0) + now_K.get(kind, 0) for kind in {**before_K, **now_K}}
     of = {"fingerprint": checkpoint.fingerprint(before.p_NK), "n_images": len(before.p_NK), "n_clusters": before.k}
     made["updates"] = [*made.get("updates", []), {"of": of, "added": what["n_added"], "kinds": after.k - before.k, "told": text}]
     made["source"] = {name: value for name, value in old.items() if name != "path"} | {
