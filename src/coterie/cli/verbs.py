@@ -200,9 +200,7 @@ def export(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
     to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
     link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
-    source: Annotated[
-        list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")
-    ] = None,
+    source: Annotated[list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")] = None,
     json_: Json = False,
 ) -> None:
     """The result in another form. Never moves, changes or deletes an original."""

@@ -181,16 +181,22 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = None) -> tuple[Images, torch.Tensor, torch.Tensor]:
     """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
-    made = config_of(folder)
     model = load(folder, devices)
-    if model.precomputed:
-        raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
-    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
-    images = open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
+    images = opened_for(folder, model, source, cache)
     run = Run(devices=devices)
     z_ND = model.features(images, run)
     run.close()
     return images, z_ND.cpu(), model.probabilities(z_ND).cpu()
+
+
+def opened_for(folder: Path, model: Model, source: Any, cache: Path | None = None) -> Images:
+    """New pictures as those of a run were opened: the same size, limit, and white of deep ones. InputError where it was fitted on
+    features."""
+    made = config_of(folder)
+    if model.precomputed:
+        raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
+    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
+    return open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
 
 
 def show(folder: Path) -> dict[str, Any]:

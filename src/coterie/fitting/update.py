@@ -20,13 +20,14 @@ from coterie.fitting import new_pictures
 from coterie.fitting.hierarchy import Sorted, kept, read_sorted
 from coterie.fitting.planning import config_of, describe
 from coterie.fitting.recut import check_free
-from coterie.fitting.running import predict
+from coterie.fitting.running import opened_for
 from coterie.images import Images
 from coterie.images.items import read_items
 from coterie.images.parts import named, prefix_of
 from coterie.learning.kinds import Kind, kinds
+from coterie.networks.model import Model, load
 from coterie.networks.recut import Recut, centroids
-from coterie.run import disk, manifest, seeding
+from coterie.run import Run, disk, manifest, seeding
 from coterie.run.devices import Devices
 from coterie.run.files import read_assignments
 
@@ -111,7 +112,8 @@ def update(
 def _opened(run: Path, source: Any, devices: Devices, cache: Path | None) -> New:
     """The pictures of `source` as the run's model sees them, without those that the run has."""
     made, table = config_of(run), read_assignments(run)
-    images, z_MD, p_MK = predict(run, source, devices, cache)
+    model = load(run, devices)
+    images = opened_for(run, model, source, cache)
     if images.kind != made["source"]["kind"]:
         raise InputError(f"{images.name} is of another kind ({images.kind}) than {made['source']['name']} ({made['source']['kind']}), the "
                          f"source of {run}; give a {made['source']['kind']}, or fit both together")  # fmt: skip
@@ -127,8 +129,20 @@ def _opened(run: Path, source: Any, devices: Devices, cache: Path | None) -> New
             clashes.append((named(prefix, path), "the run has another picture of this name, which stays; give this one another name"))
         else:
             fresh.append(i)
-    rows_MD = F.normalize(z_MD[fresh]).half().float()  # as a run keeps them
-    return New(images, fresh, [named(prefix, images.paths[i]) for i in fresh], p_MK[fresh], rows_MD, prefix, already, clashes)
+    z_MD = _features(model, images[fresh], devices)
+    rows_MD, p_MK = F.normalize(z_MD).half().float().cpu(), model.probabilities(z_MD).cpu()  # rows as a run keeps them
+    return New(images, fresh, [named(prefix, images.paths[i]) for i in fresh], p_MK, rows_MD, prefix, already, clashes)
+
+
+def _features(model: Model, images: Images, devices: Devices) -> Tensor:
+    """Features (M, D) of these images alone: what the run has already, perhaps most of a folder that grew, need not be seen again."""
+    if not len(images):
+        return torch.zeros(0, model.n_features, device=devices.device)
+    here = Run(devices=devices)
+    try:
+        return model.features(images, here)
+    finally:
+        here.close()
 
 
 def joined(before: Sorted, new: New, novel_M: Tensor) -> Sorted:

@@ -92,7 +92,7 @@ def in_words(what: dict[str, Any], name: str) -> str:
 
 def of_kind(kind: dict[str, Any]) -> str:
     """A kind that was found, its evidence, and where it would have gone."""
-    seen = f"{100 * kind['own']:.0f} % of their nearest pictures are among them; the model took most for cluster {kind['nearest']}"
+    seen = f"{100 * kind['own']:.0f} % of their nearest pictures are among them, the model took most for cluster {kind['nearest']}"
     if "cluster" in kind:
         return f"{kind['n']:,} look like a kind of their own ({seen}): cluster {kind['cluster']}, {count(kind['size'], 'picture')} now"
     return f"{kind['n']:,} look like a kind of their own ({seen}): --new-kinds makes it a cluster"
