@@ -82,7 +82,7 @@ def update(
     known_N[:fitted] = True  # what the fit itself left out as unsure is of known kinds
     found = kinds(before.rows_ND[known_N], whole.rows_ND[strange], seeding.generator(before.seed, "update"))
     head = grown(before, [whole.rows_ND[strange[kind.rows]] for kind in found]) if new_kinds and found else None
-    after = whole if head is None else _sorted_anew(whole, head, strange)
+    after = whole if head is None else sorted_anew(whole, head, strange)
     n, inside_N = len(before.p_NK), before.labels_N >= 0
     what = {
         "n_images": len(after.p_NK),
@@ -183,7 +183,7 @@ def grown(before: Sorted, rows: list[Tensor]) -> Recut:
     return head
 
 
-def _sorted_anew(whole: Sorted, head: Recut, strange: Tensor) -> Sorted:
+def sorted_anew(whole: Sorted, head: Recut, strange: Tensor) -> Sorted:
     """All images by the head that has the new kinds, too; those that are in no cluster stay there unless they are of such a kind."""
     p_NJ = head.probabilities(whole.p_NK, whole.rows_ND)
     labels_N = p_NJ.argmax(1)
