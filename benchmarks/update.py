@@ -3,10 +3,10 @@
     python -m benchmarks.update [--features FEATURES.npz] [--draws 20]    # ten of Caltech-101's classes 50 to 99, seeds from 100 on
 
 Of ten classes 0 to 3 are held out of what is fitted (`held_out`); of each other class 20 photographs are fitted and 10 are new, of a
-held-out class all 30 are new. `proposed`: kinds; `found`: share of the new pictures of held-out classes that lie, with --new-kinds, in a
-cluster which is mostly of their class, -1 where none is held out; `strays`: pictures of fitted classes, fitted or new, in a new cluster.
-The rules were chosen on the classes 0 to 49, seeds 0 to 29. FEATURES.npz holds x (N, D) and y (N,); without it they are those of
-EfficientNet-Lite0 at 192 px.
+held-out class all 30 are new. `classes`: that are fitted; `proposed`: kinds; `found`: share of the new pictures of held-out classes that
+lie, with --new-kinds, in a cluster which is mostly of their class, -1 where none is held out; `strays`: pictures of fitted classes, fitted
+or new, in a new cluster. The rules were chosen on the classes 0 to 49, seeds 0 to 29. FEATURES.npz holds x (N, D) and y (N,); without it
+they are those of EfficientNet-Lite0 at 192 px.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def measured(x_ND: torch.Tensor, y: np.ndarray, seed: int, held_out: int) -> Non
         most = np.bincount(inside).argmax()
         right += int((inside == most).sum()) if most in strangers else 0
     strays = int(((whole.labels_N >= k).numpy() & ~np.isin(truth, strangers)).sum())
-    row = {"set": "caltech", "seed": seed, "held_out": held_out, "fitted": n, "new": len(new), "novel": len(strange)}
+    row = {"set": "caltech", "seed": seed, "classes": k, "held_out": held_out, "fitted": n, "new": len(new), "novel": len(strange)}
     row |= {"proposed": len(proposed), "found": round(right / (EACH * held_out), 4) if held_out else -1, "strays": strays}
     record("update", row)
     print(*row.values(), flush=True)
