@@ -43,11 +43,12 @@ def novelty(folder: Path, z_MD: Tensor, false_alarms: float = FALSE_ALARMS) -> N
     InputError: a rate that is none, a run whose features are missing or damaged.
     """
     check_rate(false_alarms)
-    made, table = config_of(folder), read_assignments(folder)
-    rows_ND = torch.from_numpy(read_features(folder, len(table)))
-    known_N = torch.from_numpy(table["cluster"].to_numpy() >= 0)
-    known_N[: n_fitted(made)] = True
-    fitted_ND = rows_ND[known_N].to(z_MD.device)
+    made = config_of(folder)
+    fitted_ND = torch.from_numpy(read_features(folder, made["source"]["n_images"])).to(z_MD.device)
+    if len(parts(made["source"])) > 1:
+        known_N = torch.from_numpy(read_assignments(folder)["cluster"].to_numpy() >= 0)
+        known_N[: n_fitted(made)] = True
+        fitted_ND = fitted_ND[known_N.to(z_MD.device)]
     own_S = distance.own_novelty(fitted_ND)
     scores_M, above = distance.novelty(fitted_ND, z_MD), distance.threshold(own_S, false_alarms)
     return Novelty(scores_M, scores_M > above, above, max(false_alarms, distance.lowest_rate(own_S)))

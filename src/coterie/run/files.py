@@ -50,7 +50,12 @@ def read_config(run: Path) -> dict[str, Any]:
     _check_kinds(path, made["source"], SOURCE)
     _check_kinds(path, made["settings"], {"n_clusters": int, "encoder": str})
     _check_kinds(path, made, {"seeds": int} if "seeds" in made else {})
-    _check_kinds(path, made, {"updates": list} if "updates" in made else {})
+    if "parts" in made["source"] or "updates" in made:  # pictures were added
+        _check_kinds(path, made, {"updates": list})
+        _check_kinds(path, made["source"], {"parts": list})
+        for told, kinds in ((made["updates"], {"told": str}), (made["source"]["parts"], SOURCE | {"prefix": str})):
+            for one in told:
+                _check_kinds(path, dict(one) if isinstance(one, dict) else {}, kinds)
     if "clusters" in made:  # what was counted
         _check_kinds(path, made, {"clusters": dict})
         _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
