@@ -53,9 +53,10 @@ def read_config(run: Path) -> dict[str, Any]:
     if "parts" in made["source"] or "updates" in made:  # pictures were added
         _check_kinds(path, made, {"updates": list})
         _check_kinds(path, made["source"], {"parts": list})
-        for told, kinds in ((made["updates"], {"told": str}), (made["source"]["parts"], SOURCE | {"prefix": str})):
-            for one in told:
-                _check_kinds(path, dict(one) if isinstance(one, dict) else {}, kinds)
+        for one in made["updates"]:
+            _check_kinds(path, one if isinstance(one, dict) else {}, {"told": str})
+        for one in made["source"]["parts"]:
+            _check_kinds(path, one if isinstance(one, dict) else {}, SOURCE | {"prefix": str})
     if "clusters" in made:  # what was counted
         _check_kinds(path, made, {"clusters": dict})
         _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
