@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,13 +36,13 @@ class Exported(NamedTuple):
     aside: list[tuple[str, str]]
 
 
-def export(run: Path, to: str, dest: Path, source_root: Path | None = None, link: str = "copy") -> Exported:
+def export(run: Path, to: str, dest: Path, source_root: Path | Sequence[Path] | None = None, link: str = "copy") -> Exported:
     """Write the assignments of a finished run to `dest`.
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`. source_root: where the source lies now, when it has moved since the
-    fit. link: folders only; `copy`, `hard` or `symlink`. Pictures of one name in one cluster keep their sub-folder as `sub__name.jpg`;
-    images of arrays become PNG, images of zips and parquet files keep their bytes. A picture whose content is not what was fitted is set
-    aside: it may belong into another cluster.
+    fit; of an updated run where each of its sources does, in their order. link: folders only; `copy`, `hard` or `symlink`. Pictures of one
+    name in one cluster keep their sub-folder as `sub__name.jpg`; images of arrays become PNG, images of zips and parquet files keep their
+    bytes. A picture whose content is not what was fitted is set aside: it may belong into another cluster.
     InputError: no finished run, a source that is not there, a path that leaves it, a `dest` inside the source, files there that differ, an
     unknown `to` or `link`.
     """
@@ -89,20 +90,22 @@ def _harmless(cell: str) -> str:
     return "'" + cell if cell.lstrip("'").startswith(FORMULA) else cell  # also before ' of its own, so that one name stays one name
 
 
-def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, link: str) -> Exported:
+def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | Sequence[Path] | None, link: str) -> Exported:
     from coterie.images.decode import Unreadable
-    from coterie.images.originals import originals
+    from coterie.images.parts import split
 
     source = read_json(run / "config.json", source=dict)["source"]
     labels, paths = table["cluster"].to_pylist(), table["path"].to_pylist()
     k = probabilities(table.slice(0, 1)).shape[1]
     folders = [dest / _folder_name(label, k) for label in labels]
-    root = Path(source_root or str(source.get("path") or ""))
-    _refuse_harm(run, root if source.get("kind") == "folder" else None, dest, set(folders))
-    digests = _digests(run, source, source_root, table)
-    found = originals(source, source_root, paths)
+    parts, at = split(source, paths), _places(source, source_root)
+    roots = [Path(there or str(part.get("path") or "")) for (part, _), there in zip(parts, at)]
+    for root in roots:
+        _refuse_harm(run, root if source.get("kind") == "folder" else None, dest, set(folders))
+    digests = _digests(run, source, any(at), table)
+    found = [original for (part, mine), there in zip(parts, at) for original in _found(part, there, mine)]
     if link != "copy" and any(original.file is None for original in found):
-        raise InputError(f"pictures inside {root.name or source.get('name')} are no files to link to; use --link copy")
+        raise InputError(f"pictures inside {roots[0].name or source.get('name')} are no files to link to; use --link copy")
     aside: list[tuple[str, str]] = []
 
     def same(original: "Original", digest: str) -> bool:
@@ -121,13 +124,35 @@ def _folders(run: Path, table: pa.Table, dest: Path, source_root: Path | None, l
     return Exported(len(found) - len(aside), aside)
 
 
-def _digests(run: Path, source: dict[str, Any], source_root: Path | None, table: pa.Table) -> list[str]:
+def _places(source: dict[str, Any], source_root: Path | Sequence[Path] | None) -> list[Path | None]:
+    """Where each source of a run lies now, None where it has not moved."""
+    from coterie.images.parts import parts
+
+    known = parts(source)
+    given = [source_root] if isinstance(source_root, Path) else list(source_root or [])
+    if given and len(given) != len(known):
+        names = ", then ".join(str(part.get("name")) for part in known)
+        raise InputError(f"--source is given {len(given)} times; this run has {len(known)} sources, name where each lies now: {names}")
+    return [*given] or [None] * len(known)
+
+
+def _found(part: dict[str, Any], at: Path | None, paths: list[str]) -> "list[Original]":
+    """The originals of a part, under the names that they have in the run."""
+    from coterie.images.originals import originals
+    from coterie.images.parts import named
+
+    prefix = part["prefix"]
+    return [replace(one, path=named(prefix, one.path), parts=(prefix, *one.parts) if prefix else one.parts)
+            for one in originals(part, at, paths)]  # fmt: skip
+
+
+def _digests(run: Path, source: dict[str, Any], moved: bool, table: pa.Table) -> list[str]:
     """Of each image the digest of what was fitted, "" where the run is of a version that did not keep them."""
     from coterie.images.items import FILE, read_items
 
     items = read_items(run, len(table))
     if items is None:
-        if source.get("kind") == "list" and not (source_root or source.get("path")):
+        if source.get("kind") == "list" and not (moved or source.get("path")):
             raise InputError(f"{run} does not say which files its list held; name them in a .txt with --source, or use --to csv or parquet")
         return [""] * len(table)
     kept = {i: (path, digest) for i, path, digest in zip(*(items[name].to_pylist() for name in ("id", "path", "digest"))) if i >= 0}

@@ -17,6 +17,7 @@ from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     recut,  # noqa: F401
     shown,
+    update,  # noqa: F401
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
 from coterie.cli.door import enter
@@ -147,12 +148,13 @@ def evaluate(
     from coterie.evaluate.protocol import New
     from coterie.evaluate.protocol import evaluate as score
     from coterie.fitting import assignments
+    from coterie.fitting.small import small
     from coterie.run.devices import Devices
 
     others = None
     if on is not None:
         images, z, p = fitting.predict(run, on, Devices(device), cache)
-        baseline = assignments.baseline_labels(images, p.shape[1], 0)
+        baseline = assignments.baseline_labels(small(images), p.shape[1], 0)
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
     scores = score(run, labels, protocol.split(","), others, fitted_labels)
     assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
@@ -198,7 +200,7 @@ def export(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
     to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
     link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
-    source: Annotated[Path | None, typer.Option(help="Where the pictures lie now, if they were moved since the fit.")] = None,
+    source: Annotated[list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")] = None,
     json_: Json = False,
 ) -> None:
     """The result in another form. Never moves, changes or deletes an original."""
