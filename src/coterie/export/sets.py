@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from coterie.errors import InputError
 from coterie.export.pictures import Exported, Placed, find, put, refuse_other, write_once
 from coterie.export.result import Result
 from coterie.run.files import read_json
@@ -25,11 +26,11 @@ def write(to: str, result: Result, dest: Path, source_root: Path | None, link: s
     """The pictures that are what was fitted, and the files that tell their kinds."""
     folder, make = SETS[to]
     placed, aside = find(result, dest, [dest / folder] * len(result.table), source_root, link, stems=True)
-    for name, content in make(result, placed).items():  # first, so that nothing is written where another set lies
-        if (dest / name).exists():
-            refuse_other(dest / name, content)
+    told = make(result, placed)
+    for name, content in told.items():  # before any picture, so that nothing is written where another set lies
+        refuse_other(dest / name, content)
     there = put(placed, link, aside)
-    for name, content in make(result, there).items():
+    for name, content in (told if len(there) == len(placed) else make(result, there)).items():
         write_once(dest / name, content)
     return Exported(len(there), aside)
 
@@ -37,13 +38,16 @@ def write(to: str, result: Result, dest: Path, source_root: Path | None, link: s
 def coco(result: Result, placed: Sequence[Placed]) -> dict[str, bytes]:
     """annotations.json. Categories are numbered from 1, as COCO does; `cluster` is ours, and so is `score`, the confidence. Width and height
     are of the picture as it is shown, upright."""
-    from coterie.images.decode import shown_size
+    from coterie.images.decode import Unreadable, shown_size
 
     number = {cluster: i for i, cluster in enumerate(result.held, 1)}
     images, annotations = [], []
     confidence = result.table["confidence"].to_pylist()
     for one in placed:
-        width, height = shown_size(one.original.read())
+        try:
+            width, height = shown_size(one.original.read())
+        except Unreadable as error:  # of a run that kept no digests
+            raise InputError(f"{one.original.path} can no longer be read: {error}") from error
         images.append({"id": one.row + 1, "file_name": one.target.name, "width": width, "height": height})
         cluster = int(result.cluster_N[one.row])
         if cluster >= 0:
