@@ -26,8 +26,8 @@ def export(
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`; `imagefolder` (the same below dest/train and dest/val), `coco`,
     `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file). source_root: where the source
-    lies now, when it has moved since the fit. link: how pictures come to lie there; `copy`, `hard` or `symlink`. edits: with the corrections
-    of edits.jsonl, where there are any; else what the method said. val, seed: imagefolder only; the share of each cluster that goes to
+    lies now, when it has moved since the fit. link: how pictures come to lie there; `copy`, `hard` or `symlink`. edits: with the
+    corrections of edits.jsonl, where there are any; else what the method said. val, seed: imagefolder only; the share of each cluster that goes to
     dest/val, and which.
 
     Pictures of one name in one folder keep their sub-folder as `sub__name.jpg`; images of arrays become PNG, images of zips and parquet

@@ -29,9 +29,7 @@ def split(result: Result, dest: Path, source_root: Path | None, link: str, val: 
     clusters = result.cluster_N.tolist()
     source = read_json(result.run / "config.json", source=dict)["source"]
     sides = sides_of(clusters, digests_of(result.run, source, source_root, result.table), result.table["path"].to_pylist(), val, seed)
-    done = _export(
-        result, dest, [None if side is None else dest / side / called[c] for c, side in zip(clusters, sides)], source_root, link
-    )
+    done = _export(result, dest, [None if side is None else dest / side / called[c] for c, side in zip(clusters, sides)], source_root, link)
     for cluster in result.held:
         for side in (TRAIN, VAL) if val else (TRAIN,):
             make_folder(dest / side / called[cluster])

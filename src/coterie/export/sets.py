@@ -36,8 +36,8 @@ def write(to: str, result: Result, dest: Path, source_root: Path | None, link: s
 
 
 def coco(result: Result, placed: Sequence[Placed]) -> dict[str, bytes]:
-    """annotations.json. Categories are numbered from 1, as COCO does; `cluster` is ours, and so is `score`, the confidence. Width and height
-    are of the picture as it is shown, upright."""
+    """annotations.json. Categories are numbered from 1, as COCO does; `cluster` is ours, and so is `score`, the confidence. Width and
+    height are of the picture as it is shown, upright."""
     from coterie.images.decode import Unreadable, shown_size
 
     number = {cluster: i for i, cluster in enumerate(result.held, 1)}
@@ -56,7 +56,9 @@ def coco(result: Result, placed: Sequence[Placed]) -> dict[str, bytes]:
             annotations.append(told | box)
     categories = [{"id": i, "name": result.name(c), "supercategory": "", "cluster": c} for c, i in number.items()]
     info = {"description": f"clusters by coterie ({_method(result)}); no label was seen"}
-    return {"annotations.json": _json({"info": info, "licenses": [], "categories": categories, "images": images, "annotations": annotations})}
+    return {
+        "annotations.json": _json({"info": info, "licenses": [], "categories": categories, "images": images, "annotations": annotations})
+    }
 
 
 def label_studio(result: Result, placed: Sequence[Placed]) -> dict[str, bytes]:
@@ -66,7 +68,11 @@ def label_studio(result: Result, placed: Sequence[Placed]) -> dict[str, bytes]:
     for one in placed:
         cluster = int(result.cluster_N[one.row])
         task: dict[str, Any] = {
-            "data": {"image": f"/data/local-files/?d=images/{quote(os.fsencode(one.target.name))}", "path": paths[one.row], "cluster": cluster}
+            "data": {
+                "image": f"/data/local-files/?d=images/{quote(os.fsencode(one.target.name))}",
+                "path": paths[one.row],
+                "cluster": cluster,
+            }
         }
         if cluster >= 0:
             choice = {"from_name": "kind", "to_name": "image", "type": "choices", "value": {"choices": [result.name(cluster)]}}
