@@ -13,7 +13,7 @@ from PIL import Image
 from coterie.errors import InputError
 from coterie.export import export
 
-from .fake_run import blobs, drawings, fake_run
+from tests.report.fake_run import blobs, drawings, fake_run
 
 NAMES = ["a/x.png", "b/x.png", "c/X.PNG", "=1+1.png", "name with space and é.png", "@at.png", "deep/er/y.png", "z.png"]
 
