@@ -108,7 +108,7 @@ def _section(first: Sorting, other: Sorting, both: Pair) -> str:
 
 def sentence(both: Pair) -> str:
     """How far two runs agree, in words."""
-    if not both.n_shared - max(both.unsure):
+    if both.stay != both.stay:  # NaN
         return f"{count(both.n_shared, 'picture')} in both, none of them in a cluster of both."
     text = f"{count(both.n_shared, 'picture')} in both; {percent(both.stay)} of those in clusters stay, {both.n_moved:,} moved. "
     text += f"ARI {both.ari:.3f}, NMI {both.nmi:.3f}."

@@ -71,8 +71,11 @@ def write_onnx(result: Result, dest: Path) -> Exported:
     built = _built(whole, probes[-1], "rows" if model.precomputed else "pixels")
     onnx.helper.set_model_props(built, _told(result, model, clusters))
     content = built.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    off = max(_difference(whole, session, probe) for probe in probes)
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        off = max(_difference(whole, session, probe) for probe in probes)
+    except Exception as error:  # onnxruntime has a dozen classes for what it cannot load or run, and no name for all of them
+        raise InputError(f"this encoder cannot be written as ONNX, onnxruntime does not run it: {words(error)}") from error
     if not off <= TOLERANCE:
         raise InputError(f"the ONNX model differs from the run's by {off:.2g}, more than {TOLERANCE:g}: it is not written")
     write_once(dest, content)
