@@ -125,7 +125,7 @@ def test_no_arrow_runs_in_a_circle():
         ("accelerate", "run/devices.py"),
         ("timm", "networks/encoder.py"),
         ("torchvision", "images/named.py"),
-        ("sklearn.base", "estimators.py"),
+        ("sklearn.base", "estimators/clusterer.py"),
         ("rich", "run/progress.py"),
         ("jinja2", "report/page.py"),
     ],

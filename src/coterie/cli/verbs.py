@@ -197,7 +197,7 @@ def report(
 def main() -> None:
     """What the command `coterie` runs."""
     click_exception = typer.BadParameter.__mro__[2]  # in the copy of click that typer brings or uses
-    enter(lambda: app(standalone_mode=False), click_exception, typer.Abort)
+    enter(lambda: app(standalone_mode=False, prog_name="coterie"), click_exception, typer.Abort)
 
 
 def _read_config(file: Path | None) -> dict[str, Any] | None:

@@ -86,7 +86,7 @@ class Notebook(Silent):
         self._handle: Any = None
         self._begun: dict[str, float] = {}
         self._lines: dict[str, str] = {}
-        self._shown = 0.0
+        self._shown = -OFTEN
 
     def message(self, text: str) -> None:
         self._show(text, text)
