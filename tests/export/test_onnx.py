@@ -135,3 +135,19 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"pip install 'coterie\[onnx\]'"):
         export(made(tmp_path, "precomputed", 1, 16), "onnx", tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("suffix, size, most", [(".png", (48, 36), 1 / 255), (".jpg", (400, 300), 3 / 255)])
+def test_the_recipe_of_the_docs_makes_what_coterie_sees(tmp_path, suffix, size, most):
+    from PIL import Image, ImageOps
+
+    from coterie.images import open_images
+
+    soft = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    (tmp_path / "photos").mkdir()
+    soft.save(tmp_path / "photos" / f"x{suffix}")
+    images = open_images(tmp_path / "photos", 32, tmp_path / "cache")
+    seen = next(iter(images.batches(1))).pixels_B3HW.numpy()
+    image = ImageOps.exif_transpose(Image.open(tmp_path / "photos" / f"x{suffix}")).convert("RGB")
+    made = np.asarray(ImageOps.fit(image, (32, 32), Image.Resampling.BICUBIC), np.float32).transpose(2, 0, 1)[None] / 255
+    assert np.abs(seen - made).mean() <= most and np.abs(seen - made[..., ::-1]).mean() > 10 * most

@@ -30,7 +30,7 @@ def notebook(monkeypatch):
 
 def test_a_notebook_has_a_line_a_stage(monkeypatch):
     shown = notebook(monkeypatch)
-    clock = iter(range(0, 100))
+    clock = iter(range(100))
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     display = progress.choose()
     assert isinstance(display, progress.Notebook)

@@ -22,8 +22,9 @@ class Pair(NamedTuple):
     """Two runs, of M pictures that both have.
 
     only: pictures of each that the other has not; unsure: shared ones that are in no cluster of each. Of those in a cluster of both: ari
-    and nmi, NaN where there are none; partner: cluster of the other -> cluster of the one (the Hungarian method), so that as many pictures as
-    possible stay; stay: the share of them that does; n_moved: those that do not. moves: of all shared pictures, the largest first.
+    and nmi, NaN where there are none; partner: cluster of the other -> cluster of the one (the Hungarian method), so that as many
+    pictures as possible stay; stay: the share of them that does; n_moved: those that do not. moves: of all shared pictures, the largest
+    first.
     """
 
     n_shared: int

@@ -24,7 +24,8 @@ STYLE = """
 :root{color-scheme:light dark;--ink:#1c1c1e;--soft:#5a5a5f;--ground:#fff;--line:#d8d8dc}
 @media(prefers-color-scheme:dark){:root{--ink:#f0f0f2;--soft:#b4b4ba;--ground:#161618;--line:#3a3a3e}}
 body{margin:0 auto;max-width:70rem;padding:1.5rem 1rem 4rem;font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground)}
-h1{font-size:1.7rem;margin:.5rem 0}h2{font-size:1.25rem;margin:2.5rem 0 .5rem}h3{font-size:1rem;margin:.8rem 0 .2rem}p,small{color:var(--soft)}
+h1{font-size:1.7rem;margin:.5rem 0}h2{font-size:1.25rem;margin:2.5rem 0 .5rem}
+h3{font-size:1rem;margin:.8rem 0 .2rem}p,small{color:var(--soft)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}td.said{text-align:left;white-space:normal;min-width:16rem}
@@ -56,7 +57,8 @@ def page(runs: Sequence[Sorting]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1>"
-        f'<div class="wide" tabindex="0">{_table(runs, known)}</div><div class="wide" tabindex="0"><table><tr><th>run<th class="said" style="text-align:left">verdict'
+        f'<div class="wide" tabindex="0">{_table(runs, known)}</div>'
+        f'<div class="wide" tabindex="0"><table><tr><th>run<th style="text-align:left">verdict'
         f"{verdicts}</table></div>{_matrix(runs)}{''.join(sections)}</main></body></html>\n"
     )
 

@@ -25,10 +25,10 @@ def export(
     """Write the result of a finished run to `dest`.
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`; `imagefolder` (the same below dest/train and dest/val), `coco`,
-    `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file). source_root: where the source
-    lies now, when it has moved since the fit. link: how pictures come to lie there; `copy`, `hard` or `symlink`. edits: with the
-    corrections of edits.jsonl, where there are any; else what the method said. val, seed: imagefolder only; the share of each cluster that goes to
-    dest/val, and which.
+    `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file). source_root: where the
+    source lies now, when it has moved since the fit. link: how pictures come to lie there; `copy`, `hard` or `symlink`. edits: with the
+    corrections of edits.jsonl, where there are any; else what the method said. val, seed: imagefolder only; the share of each cluster
+    that goes to dest/val, and which.
 
     Pictures of one name in one folder keep their sub-folder as `sub__name.jpg`; images of arrays become PNG, images of zips and parquet
     files keep their bytes. A picture whose content is not what was fitted is set aside: it may belong into another cluster.
