@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from coterie import fitting
+from coterie.clustering.sampling import SAMPLE
 from coterie.evaluate import metrics
 from coterie.fitting import verdict
 from coterie.fitting.verdict import finding, settle
@@ -156,7 +157,7 @@ def test_a_large_set_costs_little(monkeypatch):
     run.once = lambda name, *work: 1.0 if "sizes" in name else torch.arange(7000) % 3
     run.broadcast, run.note, run.warn = (lambda x: x), print, print
     settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", scan.Config(n_clusters=3), run)
-    assert max(looked) == evidence.SAMPLE
+    assert max(looked) == SAMPLE
 
 
 def test_a_whole_fit_says_it(drawn, tmp_path):

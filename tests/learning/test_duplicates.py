@@ -3,8 +3,9 @@
 import time
 
 import torch
+import torch.nn.functional as F
 
-from coterie.learning.duplicates import ALIKE, BITS, COSINE, near_duplicates
+from coterie.learning.duplicates import ALIKE, BITS, COSINE, FLAT, near_duplicates, representatives
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -16,7 +17,7 @@ def pictures(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def all_pairs(small: torch.Tensor, features: torch.Tensor) -> set[tuple[int, int]]:
-    bits, z = (small[:, :, 1:] > small[:, :, :-1]).flatten(1), features - features.mean(0)
+    bits, z = (small[:, :, 1:] - small[:, :, :-1] > FLAT).flatten(1), features - features.mean(0)
     flat = small.flatten(1) - small.flatten(1).mean(1, keepdim=True)
     found = set()
     for i in range(len(small)):
@@ -50,6 +51,26 @@ def test_as_all_pairs_say():
     groups = near_duplicates(small, features)
     assert pairs and {i for pair in pairs for i in pair} == {i for group in groups for i in group}
     assert all(any({a, b} <= group for group in joined(groups)) for a, b in pairs)
+
+
+def test_one_stands_for_each_that_is_like_it_itself():
+    """Of a chain of brighter and brighter discs the neighbours are alike, the ends are not."""
+    chain = pictures(1) * torch.linspace(1, 0.7, 7)[:, None, None]
+    other = pictures(3, seed=9)
+    small = torch.cat([other[:1], chain, other[1:], other[:1].repeat(40, 1, 1)])
+    z = F.normalize((small - small.mean((1, 2), keepdim=True)).flatten(1))
+    assert near_duplicates(small, z)[1] == list(range(1, 8)), "a chain"
+    of = representatives(small, z).tolist()
+    pairs = all_pairs(small.double(), z.double())
+    stand = sorted(set(of))
+    assert 1 < len(set(of[1:8])) < 7 and of[0] == 0 and of[10:] == [0] * 40
+    assert not any(pair in pairs for pair in zip(stand[:-1], stand[1:], strict=True))
+    assert all(i == of[i] or (of[i], i) in pairs for i in range(10))
+
+
+def test_nobody_stands_for_what_is_like_nothing():
+    assert representatives(pictures(20), torch.randn(20, 8, generator=rng(1))).tolist() == list(range(20))
+    assert len(representatives(pictures(0), torch.zeros(0, 8))) == 0
 
 
 def test_order_does_not_matter():

@@ -88,13 +88,6 @@ def test_the_score_falls_with_every_fault():
     assert evidence.score(torch.zeros_like(labels_N), near_NK, 5) == 0.0
 
 
-def test_the_sample():
-    assert evidence.sample(10, rng()).tolist() == list(range(10))
-    some = evidence.sample(100, rng(), 30)
-    assert len(some) == len(set(some.tolist())) == 30 and (some.diff() > 0).all()
-    assert torch.equal(some, evidence.sample(100, rng(), 30))
-
-
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_tiny_sets_give_numbers(n, k=2):
     rows_ND = torch.randn(n, 12, generator=rng())

@@ -15,7 +15,7 @@ def export(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
     to: Annotated[str, typer.Option(help="folders, csv, parquet, imagefolder, coco, label-studio, fiftyone or onnx.")],
     link: Annotated[str, typer.Option(help="How pictures come to lie there: copy, hard or symlink.")] = "copy",
-    source: Annotated[Path | None, typer.Option(help="Where the pictures lie now, if they were moved since the fit.")] = None,
+    source: Annotated[list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")] = None,
     val: Annotated[float, typer.Option(metavar="SHARE", help="For imagefolder: of each cluster, to validate on.")] = 0.2,
     seed: Annotated[int, typer.Option(help="For imagefolder: which these are.")] = 0,
     edits: Annotated[bool, typer.Option("--with-edits/--without-edits", help="What a person corrected, or what the method said.")] = True,

@@ -19,6 +19,7 @@ from coterie.cli import (
     recut,  # noqa: F401
     show,  # noqa: F401
     shown,
+    update,  # noqa: F401
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
 from coterie.cli.door import enter
@@ -149,12 +150,13 @@ def evaluate(
     from coterie.evaluate.protocol import New
     from coterie.evaluate.protocol import evaluate as score
     from coterie.fitting import assignments
+    from coterie.fitting.small import small
     from coterie.run.devices import Devices
 
     others = None
     if on is not None:
         images, z, p = fitting.predict(run, on, Devices(device), cache)
-        baseline = assignments.baseline_labels(images, p.shape[1], 0)
+        baseline = assignments.baseline_labels(small(images), p.shape[1], 0)
         others = New(fitting.describe(on, images), images.paths, p, z, baseline)
     scores = score(run, labels, protocol.split(","), others, fitted_labels)
     assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)

@@ -1,9 +1,16 @@
-"""As many images of each cluster (DeepCluster sec. 3.3). Shapes: N images, C non-empty clusters, M draws."""
+"""Some of many rows; as many images of each cluster (DeepCluster sec. 3.3). Shapes: N images, C non-empty clusters, M draws."""
 
 import torch
 from torch import Generator, Tensor
 
 from coterie.errors import InputError
+
+SAMPLE = 5000  # rows looked at, at most, where a few thousand say what all would
+
+
+def sample(n: int, generator: Generator, most: int = SAMPLE) -> Tensor:
+    """`most` of the ids 0 .. n - 1, drawn without replacement, ascending; all where there are no more. int64, on the CPU."""
+    return torch.arange(n) if n <= most else torch.randperm(n, generator=generator)[:most].sort().values
 
 
 def uniform_draw(labels_N: Tensor, count: int, generator: Generator) -> Tensor:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import check, exact
+from coterie.clustering.sampling import sample
 from coterie.clustering.spectral import spectral
 
 NEIGHBOURS = 10
-SAMPLE = 5000  # rows looked at, at most
 ROWS_PER_CLUSTER = 6  # below which sizes are a matter of chance, and taken to be even
 EVEN = 0.97  # from which sizes count as even. Of draws of 3 to 50 even classes of Caltech-101's first fifty the least is 0.976
 
@@ -29,7 +29,7 @@ def evenness(features_ND: Tensor, k: int, generator: torch.Generator) -> float:
     n = len(features_ND)
     if k < 2 or n < ROWS_PER_CLUSTER * k:
         return 1.0
-    some_N = torch.arange(n) if n <= SAMPLE else torch.randperm(n, generator=generator)[:SAMPLE].sort().values
+    some_N = sample(n, generator)
     with exact(features_ND.device):
         rows_ND = features_ND[some_N.to(features_ND.device)].float()
         found = nearest(rows_ND - rows_ND.mean(0), min(NEIGHBOURS, len(rows_ND) - 1))

@@ -10,6 +10,7 @@ import numpy as np
 
 from coterie.errors import InputError
 from coterie.evaluate.superclasses import CLASSES, published
+from coterie.images.parts import split
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labe
     if how is None:
         how = "builtin" if source["kind"] == "named" else "folders"
     if how == "superclasses":
-        return _merged(_builtin(source, len(paths)))
+        return _merged(_builtin(source, paths))
     if how == "builtin":
-        found = _builtin(source, len(paths))
+        found = _builtin(source, paths)
     elif how == "folders":
         found = _folders(source, paths)
     else:
@@ -44,19 +45,26 @@ def labels_of(source: dict[str, Any], paths: list[str], how: str | None) -> Labe
     return found if found.superclasses else replace(found, superclasses=published(found.names))
 
 
-def _builtin(source: dict[str, Any], n: int) -> Labels:
-    from coterie.images.named import load_named
-
+def _builtin(source: dict[str, Any], paths: list[str]) -> Labels:
     if source["kind"] != "named":
         raise InputError(
             f"--labels builtin: {source['name']} is no named set; give --labels folders, or a csv file with columns path,label"
         )
-    values = load_named(source["path"]).labels
-    if values is None or len(values) != n:
-        raise InputError(f"--labels builtin: {source['path']} has no labels for its {n} images; give a csv file with columns path,label")
+    found = [(part["path"], _of_named(part["path"], mine, "parts" not in source)) for part, mine in split(source, paths)]
+    values = np.concatenate([labels for _, labels in found])
     n_classes = int(values.max()) + 1
-    cifar100 = n_classes == len(CLASSES) and "cifar100" in source["path"].lower()
+    cifar100 = n_classes == len(CLASSES) and all("cifar100" in path.lower() for path, _ in found)
     return Labels(values, CLASSES if cifar100 else [str(c) for c in range(n_classes)])
+
+
+def _of_named(name: str, paths: list[str], whole: bool) -> np.ndarray:
+    """The labels of a named set, all of them or those of the rows that `paths` are."""
+    from coterie.images.named import load_named
+
+    values = load_named(name).labels
+    if values is None or (len(values) != len(paths) if whole else len(values) < len(paths)):
+        raise InputError(f"--labels builtin: {name} has no labels for its {len(paths)} images; give a csv file with columns path,label")
+    return values if whole else values[[int(path.removeprefix("#")) for path in paths]]
 
 
 def _merged(fine: Labels) -> Labels:
@@ -70,15 +78,17 @@ def _merged(fine: Labels) -> Labels:
 
 
 def _folders(source: dict[str, Any], paths: list[str]) -> Labels:
-    folders = [str(PurePosixPath(path).parent) for path in paths]
-    names = sorted(set(folders))
+    folders = [str(PurePosixPath(path).parent) for _, mine in split(source, paths) for path in mine]
+    names = sorted(set(folders) - ({"."} if "parts" in source else set()))  # new pictures may lie in no folder, whatever the first did
     if source["kind"] not in ("folder", "zip", "list") or len(names) < 2:
         raise InputError(
             f"--labels folders: the images of {source['name']} do not lie in sub-folders; give --labels FILE.csv with columns path,label"
         )
     number = {name: i for i, name in enumerate(names)}
     short = [PurePosixPath(name).name for name in names]
-    return Labels(np.array([number[folder] for folder in folders]), short if len(set(short)) == len(short) else names)
+    values = np.array([number.get(folder, -1) for folder in folders])
+    notes = (f"{(values < 0).sum():,} images lie in no sub-folder and were not scored",) if (values < 0).any() else ()
+    return Labels(values, short if len(set(short)) == len(short) else names, notes=notes)
 
 
 def _table(file: Path, paths: list[str]) -> Labels:

@@ -158,8 +158,9 @@ def purities(truth: Labels, trace: dict[str, torch.Tensor]) -> list[list[float]]
 
 
 def _known(score: Any, truth: Labels, clusters: np.ndarray) -> float:
-    known = truth.values >= 0
-    return float(score(truth.values[known], clusters[known]))
+    """Of those whose class is known, and, of a clustering that `update` found, those that were there."""
+    known = (truth.values >= 0) & (clusters >= 0)
+    return float(score(truth.values[known], clusters[known])) if known.any() else 0.0
 
 
 def _knn(fitted: Labels, features_ND: torch.Tensor, test: tuple[Labels, torch.Tensor] | None) -> float:

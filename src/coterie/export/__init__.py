@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coterie.errors import InputError
 from coterie.export import folders, sets, tables
-from coterie.export.pictures import LINKS, Exported
+from coterie.export.pictures import LINKS, Exported, Places
 from coterie.export.result import Result, read_result
 from coterie.export.tables import write_csv
 
@@ -19,16 +19,16 @@ FORMATS = ("folders", "csv", "parquet", "imagefolder", "coco", "label-studio", "
 
 
 def export(
-    run: Path, to: str, dest: Path, source_root: Path | None = None, link: str = "copy", *,
+    run: Path, to: str, dest: Path, source_root: Places = None, link: str = "copy", *,
     edits: bool = True, val: float = 0.2, seed: int = 0,
 ) -> Exported:  # fmt: skip
     """Write the result of a finished run to `dest`.
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`; `imagefolder` (the same below dest/train and dest/val), `coco`,
     `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file). source_root: where the
-    source lies now, when it has moved since the fit. link: how pictures come to lie there; `copy`, `hard` or `symlink`. edits: with the
-    corrections of edits.jsonl, where there are any; else what the method said. val, seed: imagefolder only; the share of each cluster
-    that goes to dest/val, and which.
+    source lies now, when it has moved since the fit; of an updated run where each of its sources does, in their order. link: how pictures
+    come to lie there; `copy`, `hard` or `symlink`. edits: with the corrections of edits.jsonl, where there are any; else what the method
+    said. val, seed: imagefolder only; the share of each cluster that goes to dest/val, and which.
 
     Pictures of one name in one folder keep their sub-folder as `sub__name.jpg`; images of arrays become PNG, images of zips and parquet
     files keep their bytes. A picture whose content is not what was fitted is set aside: it may belong into another cluster.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.errors import InputError
-from coterie.export.pictures import Exported, digests_of, find, put
+from coterie.export.pictures import Exported, Places, digests_of, find, put
 from coterie.export.result import UNSURE, Result
 from coterie.run.disk import make_folder
 from coterie.run.files import read_json
@@ -16,19 +16,19 @@ LONGEST = 100  # bytes of a folder's name
 TRAIN, VAL = "train", "val"
 
 
-def by_cluster(result: Result, dest: Path, source_root: Path | None, link: str) -> Exported:
+def by_cluster(result: Result, dest: Path, source_root: Places, link: str) -> Exported:
     """dest/<name of the cluster>/<picture>, and dest/unsure for those of no cluster."""
     called = folder_names(result)
     return _export(result, dest, [dest / called[cluster] for cluster in result.cluster_N.tolist()], source_root, link)
 
 
-def split(result: Result, dest: Path, source_root: Path | None, link: str, val: float, seed: int) -> Exported:
+def split(result: Result, dest: Path, source_root: Places, link: str, val: float, seed: int) -> Exported:
     """dest/train/<name>/<picture> and dest/val/<name>/<picture>, as torchvision's ImageFolder reads them; pictures of no cluster are set
     aside. Every cluster has both folders, so that the classes of both have the same numbers."""
     called = folder_names(result)
     clusters = result.cluster_N.tolist()
     source = read_json(result.run / "config.json", source=dict)["source"]
-    sides = sides_of(clusters, digests_of(result.run, source, source_root, result.table), result.table["path"].to_pylist(), val, seed)
+    sides = sides_of(clusters, digests_of(result.run, source, bool(source_root), result.table), result.table["path"].to_pylist(), val, seed)
     done = _export(result, dest, [None if side is None else dest / side / called[c] for c, side in zip(clusters, sides)], source_root, link)
     for cluster in result.held:
         for side in (TRAIN, VAL) if val else (TRAIN,):
@@ -78,7 +78,7 @@ def folder_names(result: Result) -> dict[int, str]:
     return found
 
 
-def _export(result: Result, dest: Path, folders: Sequence[Path | None], source_root: Path | None, link: str) -> Exported:
+def _export(result: Result, dest: Path, folders: Sequence[Path | None], source_root: Places, link: str) -> Exported:
     if not any(folder is not None for folder in folders):
         raise InputError(f"no picture of {result.run} is in a cluster: there is nothing to export")
     placed, aside = find(result, dest, folders, source_root, link)

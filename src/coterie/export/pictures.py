@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from coterie.run.files import read_json, write_atomically
 if TYPE_CHECKING:
     from coterie.images.originals import Original
 
+Places = Path | Sequence[Path] | None  # where the source of a run lies now, or each of its sources; None: where it lay
 LINKS = ("copy", "hard", "symlink")
 LONGEST_NAME = 220  # bytes; file systems stop at 255
 
@@ -38,22 +40,28 @@ class Placed(NamedTuple):
 
 
 def find(
-    result: Result, dest: Path, folders: Sequence[Path | None], source_root: Path | None, link: str, stems: bool = False
+    result: Result, dest: Path, folders: Sequence[Path | None], source_root: Places, link: str, stems: bool = False
 ) -> tuple[list[Placed], list[tuple[str, str]]]:
     """The pictures that are what was fitted, each with its place in its folder below `dest` (None: not wanted), and those set aside.
     stems: names differ by more than their endings. Nothing is written."""
     source = read_json(result.run / "config.json", source=dict)["source"]
     wanted = {folder for folder in folders if folder is not None}
-    root = Path(source_root or str(source.get("path") or ""))
-    _refuse_harm(result.run, root if source.get("kind") == "folder" else None, dest, wanted)
-    digests = digests_of(result.run, source, source_root, result.table)
-    from coterie.images.originals import originals
+    from coterie.images.parts import split
 
-    paths = result.table["path"].to_pylist()
-    rows = [i for i, folder in enumerate(folders) if folder is not None]
-    found = originals(source, source_root, [paths[i] for i in rows])
+    parts, at = split(source, result.table["path"].to_pylist()), _places(source, source_root)
+    roots = [Path(there or str(part.get("path") or "")) for (part, _), there in zip(parts, at)]
+    for root in roots:
+        _refuse_harm(result.run, root if source.get("kind") == "folder" else None, dest, wanted)
+    digests = digests_of(result.run, source, any(at), result.table)
+    rows: list[int] = []
+    found: list[Original] = []
+    start = 0
+    for (part, mine), there in zip(parts, at):
+        these = [i for i in range(start, start + len(mine)) if folders[i] is not None]
+        found += _found(part, there, [mine[i - start] for i in these]) if these else []
+        rows, start = rows + these, start + len(mine)
     if link != "copy" and any(original.file is None for original in found):
-        raise InputError(f"pictures inside {root.name or source.get('name')} are no files to link to; use --link copy")
+        raise InputError(f"pictures inside {roots[0].name or source.get('name')} are no files to link to; use --link copy")
     aside: list[tuple[str, str]] = []
     places = _targets(found, [folders[i] for i in rows], stems)  # type: ignore[misc]
     every = [Placed(i, original, target, digests[i]) for i, original, target in zip(rows, found, places)]
@@ -90,13 +98,35 @@ def same_file(one: Path, other: Path) -> bool:
     return other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
-def digests_of(run: Path, source: dict[str, Any], source_root: Path | None, table: pa.Table) -> list[str]:
+def _places(source: dict[str, Any], source_root: Places) -> list[Path | None]:
+    """Where each source of a run lies now, None where it has not moved."""
+    from coterie.images.parts import parts
+
+    known = parts(source)
+    given = [source_root] if isinstance(source_root, Path) else list(source_root or [])
+    if given and len(given) != len(known):
+        names = ", then ".join(str(part.get("name")) for part in known)
+        raise InputError(f"--source is given {len(given)} times; this run has {len(known)} sources, name where each lies now: {names}")
+    return [*given] or [None] * len(known)
+
+
+def _found(part: dict[str, Any], at: Path | None, paths: list[str]) -> "list[Original]":
+    """The originals of a part, under the names that they have in the run."""
+    from coterie.images.originals import originals
+    from coterie.images.parts import named
+
+    prefix = part["prefix"]
+    return [replace(one, path=named(prefix, one.path), parts=(prefix, *one.parts) if prefix else one.parts)
+            for one in originals(part, at, paths)]  # fmt: skip
+
+
+def digests_of(run: Path, source: dict[str, Any], moved: bool, table: pa.Table) -> list[str]:
     """Of each image the digest of what was fitted, "" where the run is of a version that did not keep them."""
     from coterie.images.items import FILE, read_items
 
     items = read_items(run, len(table))
     if items is None:
-        if source.get("kind") == "list" and not (source_root or source.get("path")):
+        if source.get("kind") == "list" and not (moved or source.get("path")):
             raise InputError(f"{run} does not say which files its list held; name them in a .txt with --source, or use --to csv or parquet")
         return [""] * len(table)
     kept = {i: (path, digest) for i, path, digest in zip(*(items[name].to_pylist() for name in ("id", "path", "digest"))) if i >= 0}

@@ -17,12 +17,12 @@ from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from coterie.errors import InputError
-from coterie.export.pictures import Exported, Placed, find, put, refuse_other, write_once
+from coterie.export.pictures import Exported, Placed, Places, find, put, refuse_other, write_once
 from coterie.export.result import Result
 from coterie.run.files import read_json
 
 
-def write(to: str, result: Result, dest: Path, source_root: Path | None, link: str) -> Exported:
+def write(to: str, result: Result, dest: Path, source_root: Places, link: str) -> Exported:
     """The pictures that are what was fitted, and the files that tell their kinds."""
     folder, make = SETS[to]
     placed, aside = find(result, dest, [dest / folder] * len(result.table), source_root, link, stems=True)

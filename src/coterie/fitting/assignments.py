@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
 from coterie.export import write_csv
+from coterie.fitting.small import small
 from coterie.images import Images, items
 from coterie.images.kinds import WAY_OUT
 from coterie.networks.attention import attention_maps
@@ -30,7 +32,6 @@ from coterie.run.files import STABILITY, write_atomically
 from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
-BASELINE_SIZE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
 BASELINE_RESTARTS = 3
 
 
@@ -49,6 +50,8 @@ class Assignments:
     confidence: dict[str, Any] = field(default_factory=dict)  # how the probabilities were calibrated
     duplicates: dict[str, Any] = field(default_factory=dict)  # near-duplicates among the pictures
     stability_N: Tensor | None = None  # share of several fits that agree
+    baseline_N: Tensor | None = None  # k-means on the pixels, where that is known already
+    place_N: Tensor | None = None  # of each image the row of the traces, where near-duplicates were learned from once
 
     @property
     def labels_N(self) -> Tensor:
@@ -102,14 +105,18 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     from coterie.report.choice import attended, central, choose, left_out, twins
     from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
-    baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
     if run.rank:
         return
     p, z = result.probabilities_NK.cpu(), F.normalize(result.features_ND.cpu())
     result.model.save(folder / "model.safetensors")
-    _write_tensors(folder / "features.safetensors", {"features": z.half()})
-    traces = run.traces() | {"baseline-pixels": baseline}
-    _write_tensors(folder / "trace.safetensors", traces)
+    write_tensors(folder / "features.safetensors", {"features": z.half()})
+    baseline_N = result.baseline_N
+    if baseline_N is None:
+        baseline_N = baseline_labels(small(images), result.model.n_clusters, run.seed)
+    traces = run.traces()
+    if result.place_N is not None:
+        traces = {name: labels[..., result.place_N] for name, labels in traces.items()}
+    write_tensors(folder / "trace.safetensors", traces | {"baseline-pixels": baseline_N})
     labels_N = result.labels_N
     chosen = choose(p.numpy(), labels_N.numpy(), z.numpy())
     others = left_out(p.numpy(), labels_N.numpy()) + sum(twins(result.duplicates), [])
@@ -123,7 +130,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
             pictures |= pack_rounds(result.maps_RNhw[:, looked_at].numpy())
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     (folder / "history.jsonl").touch()  # of a method without a stage it has no line
-    _write_problems(folder, images)
+    write_problems(folder, problems_of(images))
     write_table(items.items_table(images), folder / items.FILE)
     told = {"verdict": result.verdict, "evidence": result.evidence, "confidence": result.confidence}
     told |= {"duplicates": result.duplicates} if result.duplicates else {}
@@ -149,25 +156,27 @@ def environment(run: Run) -> dict[str, Any]:
     }
 
 
-def baseline_labels(images: Images, n_clusters: int, seed: int) -> torch.Tensor:
-    """k-means on the pixels (at most 32 px): the labels (N,) everything must beat, for `evaluate` to score without the source."""
-    height, width = (min(BASELINE_SIZE, side) for side in images.size)
-    small = (F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)) for batch in images.batches(1024))
-    pixels_ND = images.pixels if images.kind == "features" else torch.cat([x.flatten(1).cpu() for x in small])
-    return kmeans(
-        pixels_ND, n_clusters, seeding.generator(seed, "baseline"), iters=50, init="k-means++", restarts=BASELINE_RESTARTS
-    ).labels_N
+def baseline_labels(small_NCHW: Tensor, n_clusters: int, seed: int) -> Tensor:
+    """k-means on small pictures: the labels (N,) everything must beat, for `evaluate` to score without the source."""
+    generator = seeding.generator(seed, "baseline")
+    return kmeans(small_NCHW.flatten(1), n_clusters, generator, iters=50, init="k-means++", restarts=BASELINE_RESTARTS).labels_N
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     checkpoint.write(path, to_bytes({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 
-def _write_problems(folder: Path, images: Images) -> None:
+def problems_of(images: Images) -> list[tuple[str, str]]:
+    """(path, reason) of what was set aside, then what decoders said of others, then what was passed over."""
+    told = [(path, reason) for path, reason in images.problems]
+    told += [(path, f"read, but the decoder said: {said}") for path, said in images.remarks]
+    return told + [(f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items()]
+
+
+def write_problems(folder: Path, problems: Sequence[tuple[str, str]]) -> None:
+    """problems.csv, with a row for each (path, reason)."""
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason"])
-    rows.writerows(images.problems)
-    rows.writerows((path, f"read, but the decoder said: {said}") for path, said in images.remarks)
-    rows.writerows((f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items())
+    rows.writerows(problems)
     checkpoint.write(folder / "problems.csv", text.getvalue().encode())

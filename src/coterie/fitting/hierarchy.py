@@ -13,6 +13,7 @@ from torch import Tensor
 from coterie.clustering import hierarchy
 from coterie.clustering.hierarchy import Division, Merge
 from coterie.clustering.neighbours import nearest
+from coterie.clustering.sampling import SAMPLE, sample
 from coterie.errors import InputError
 from coterie.fitting import assignments as store
 from coterie.learning import evidence
@@ -46,7 +47,7 @@ class Sorted:
         """By the neighbours in a sample of the images, which is as good as all, and soon done."""
         if self.k == 1:
             return []
-        index_S = evidence.sample(len(self.p_NK), self.rng("sample"), max(evidence.SAMPLE, PER_CLUSTER * self.k))
+        index_S = sample(len(self.p_NK), self.rng("sample"), max(SAMPLE, PER_CLUSTER * self.k))
         p_SK, rows_SD = self.p_NK[index_S], self.rows_ND[index_S]
         near_SK = nearest(rows_SD - rows_SD.mean(0), evidence.how_many(len(rows_SD), self.k)).index_NK
         sums_KD, _ = hierarchy.centred_sums(self.rows_ND, self.labels_N, self.k)

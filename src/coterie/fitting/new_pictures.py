@@ -1,7 +1,7 @@
 """What of new pictures fits nowhere in a finished run: compared with its features, at a rate of false alarms that was asked for."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +9,8 @@ from torch import Tensor
 from coterie.clustering import novelty as distance
 from coterie.errors import InputError
 from coterie.fitting.planning import config_of
-from coterie.run.files import read_features
+from coterie.images.parts import parts
+from coterie.run.files import read_assignments, read_features
 
 FALSE_ALARMS = 0.05
 
@@ -30,13 +31,24 @@ def check_rate(false_alarms: float) -> None:
         raise InputError(f"--false-alarms {false_alarms:g}: wanted a share above 0 and below 1, such as 0.05")
 
 
+def n_fitted(made: dict[str, Any]) -> int:
+    """How many of a run's images, the first ones, were fitted; the others came by updates. made: its config.json."""
+    return int(parts(made["source"])[0]["n_images"])
+
+
 def novelty(folder: Path, z_MD: Tensor, false_alarms: float = FALSE_ALARMS) -> Novelty:
     """How far new features (M, D) are from those of the run in `folder`; on their device. See coterie.clustering.novelty.
+    What an update left in no cluster is not known by that: more pictures like it are novel, too.
 
     InputError: a rate that is none, a run whose features are missing or damaged.
     """
     check_rate(false_alarms)
-    fitted_ND = torch.from_numpy(read_features(folder, config_of(folder)["source"]["n_images"])).to(z_MD.device)
+    made = config_of(folder)
+    fitted_ND = torch.from_numpy(read_features(folder, made["source"]["n_images"])).to(z_MD.device)
+    if len(parts(made["source"])) > 1:
+        known_N = torch.from_numpy(read_assignments(folder)["cluster"].to_numpy() >= 0)
+        known_N[: n_fitted(made)] = True
+        fitted_ND = fitted_ND[known_N.to(z_MD.device)]
     own_S = distance.own_novelty(fitted_ND)
     scores_M, above = distance.novelty(fitted_ND, z_MD), distance.threshold(own_S, false_alarms)
     return Novelty(scores_M, scores_M > above, above, max(false_alarms, distance.lowest_rate(own_S)))

@@ -182,7 +182,7 @@ def recut(
     run, output = Path(run), Path(output)
     if not manifest.is_finished(run):
         raise InputError(f"{run} is not a finished run; continue its fit first" if run.is_dir() else f"there is no run folder {run}")
-    _check_free(output)
+    check_free(output)
     if clusters is None and not merge and not split:
         raise InputError("recut needs --clusters K, --merge A,B or --split A")
     manifest.check_run(run)
@@ -224,7 +224,8 @@ def _several(now: list[list[int]]) -> list[int]:
     return sorted({new for new in every if every.count(new) > 1})
 
 
-def _check_free(output: Path) -> None:
+def check_free(output: Path) -> None:
+    """InputError unless a run folder can be made there: nothing is, or an empty folder."""
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists() or output.is_symlink():

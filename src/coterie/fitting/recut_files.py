@@ -42,7 +42,7 @@ def write(run: Path, folder: Path, before: Sorted, after: Sorted, done: Sequence
     n = len(before.p_NK)
     read_trace(run, n), read_rows(run / "problems.csv"), read_items(run, n)  # what is handed on is what it should be
     for name in AS_THEY_ARE:
-        _same(run / name, folder / name)
+        same(run / name, folder / name)
     _write_model(run / model.FILE, folder / model.FILE, done)
     made = read_config(run)
     made["recut"] = {
@@ -57,7 +57,7 @@ def write(run: Path, folder: Path, before: Sorted, after: Sorted, done: Sequence
     made.pop("clusters", None)  # how the number was counted, which is another now
     store.write_json(folder, "config.json", made)
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
-    tiny = _tiny(run / "pictures.safetensors", tensors, n)
+    tiny = tiny_of(run / "pictures.safetensors", tensors, n)
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(_without_old_maps(tensors, before, what)))
     note = {"stage": "note", "text": f"recut from {before.k} clusters to {after.k}: {in_words(what)}"}
     rows = [*read_history(run), note]
@@ -102,7 +102,7 @@ def _trained(made: dict[str, Any]) -> int:
     return earlier["trained"] if isinstance(earlier, dict) and "trained" in earlier else made["settings"]["n_clusters"]
 
 
-def _same(old: Path, new: Path) -> None:
+def same(old: Path, new: Path) -> None:
     """The same file in two folders, which nobody writes into: a hard link where the disk has them, else a copy."""
     try:
         os.link(old, new)
@@ -112,7 +112,7 @@ def _same(old: Path, new: Path) -> None:
 
 def _write_model(old: Path, new: Path, done: Sequence["Cut"]) -> None:
     if not done:
-        _same(old, new)
+        same(old, new)
     for i, step in enumerate(done):
         model.recut(new if i else old, new, step.layer(), step.head.n_clusters)
 
@@ -138,7 +138,7 @@ def _without_old_maps(tensors: dict[str, np.ndarray], before: Sorted, what: dict
     return kept
 
 
-def _tiny(path: Path, tensors: dict[str, np.ndarray], n: int) -> tuple[Tensor, Tensor] | None:
+def tiny_of(path: Path, tensors: dict[str, np.ndarray], n: int) -> tuple[Tensor, Tensor] | None:
     """(ids (P,), thumbnails (P, 3, 4, 4) float32) of the pictures that the run keeps; None where it keeps none. InputError when they, or
     their attention maps, cannot be those of `n` images."""
     small = []

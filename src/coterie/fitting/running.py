@@ -15,9 +15,10 @@ from coterie.fitting import assignments as store
 from coterie.fitting import how_many, seeds
 from coterie.fitting.assignments import Assignments
 from coterie.fitting.confidence import assured
-from coterie.fitting.duplicates import duplicates
+from coterie.fitting.duplicates import duplicates, once, spread
 from coterie.fitting.hierarchy import kept, read_sorted
 from coterie.fitting.planning import Plan, check_same, config_of
+from coterie.fitting.small import small
 from coterie.fitting.verdict import settle
 from coterie.images import Images, open_images
 from coterie.learning.diagnose import vital_signs, worries
@@ -86,6 +87,8 @@ def _one(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
     """The plan, with the number of kinds where it was left open, and what its method finds, or k-means in its place."""
     for told in images.notes:
         run.note(told)
+    copies = once(images, plan.config, run) if plan.config.duplicates == "once" else None
+    every, images = images, images if copies is None else images[copies.ids_M]
     counted = bool(plan.asked or plan.clusters)
     if plan.asked:
         plan = how_many.counted(images, plan, run)
@@ -104,13 +107,16 @@ def _one(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
     sure = assured(fitted, plan.config, run)
     fitted = sure.fitted
     signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
-    near = duplicates(images, fitted.features_ND)
-    for worry in (*worries(signs), *source_worries(images, near.get("extra", 0))):
+    pixels_NCHW = small(every)
+    near = copies.told if copies else duplicates(images, pixels_NCHW, fitted.features_ND)
+    for worry in (*worries(signs), *source_worries(every, near)):
         run.warn(worry)
     width, k = fitted.features_ND.shape[1], plan.config.n_clusters
     model = Model(fitted.encoder, fitted.head, plan.config.image_size, width, k, sure.temperature)
-    return plan, Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
-                             unsure_N=sure.unsure_N, confidence=sure.told, duplicates=near)  # fmt: skip
+    result = Assignments(fitted.p_NK, fitted.features_ND, model, run.warnings, fitted.maps_RNhw, sentence, evidence,
+                         unsure_N=sure.unsure_N, confidence=sure.told, duplicates=near,
+                         baseline_N=store.baseline_labels(pixels_NCHW, k, run.seed))  # fmt: skip
+    return plan, result if copies is None else spread(result, copies, every, run)
 
 
 def _agreed(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
@@ -175,16 +181,22 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = None) -> tuple[Images, torch.Tensor, torch.Tensor]:
     """New pictures, their features (N, D) and their probabilities (N, K) under the model of a run."""
-    made = config_of(folder)
     model = load(folder, devices)
-    if model.precomputed:
-        raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
-    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
-    images = open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
+    images = opened_for(folder, model, source, cache)
     run = Run(devices=devices)
     z_ND = model.features(images, run)
     run.close()
     return images, z_ND.cpu(), model.probabilities(z_ND).cpu()
+
+
+def opened_for(folder: Path, model: Model, source: Any, cache: Path | None = None) -> Images:
+    """New pictures as those of a run were opened: the same size, limit, and white of deep ones. InputError where it was fitted on
+    features."""
+    made = config_of(folder)
+    if model.precomputed:
+        raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
+    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
+    return open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
 
 
 def show(folder: Path) -> dict[str, Any]:
@@ -214,15 +226,17 @@ def kinds_of(made: dict[str, Any]) -> int | str:
     return made["settings"]["n_clusters"] if "k" in clusters or not clusters else clusters["asked"]
 
 
-def source_worries(images: Images, near: int = 0) -> list[str]:
-    """What about the pictures themselves may spoil a clustering. near: of them that are near-duplicates, exact copies included."""
+def source_worries(images: Images, near: dict[str, Any]) -> list[str]:
+    """What about the pictures themselves may spoil a clustering. near: their near-duplicates, as `duplicates` tells them."""
     n, found = len(images), list(images.doubts)
     if bad := len(images.problems):
         found.append(f"{bad:,} of {n + bad:,} pictures could not be read and have no cluster; problems.csv says why (label -1 in Python)")
-    if images.n_duplicates > 0.1 * n:
-        found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others; kinds with many copies weigh more")
-    elif near > 0.1 * n:
-        found.append(f"{near:,} of {n:,} images are near-duplicates of others; kinds with many copies weigh more")
+    more = "; kinds with many copies weigh more (--set duplicates=once counts each once)"
+    weigh = not near.get("once")
+    if weigh and images.n_duplicates > 0.1 * n:
+        found.append(f"{images.n_duplicates:,} of {n:,} images are exact copies of others{more}")
+    elif weigh and (extra := near.get("extra", 0)) > 0.1 * n:
+        found.append(f"{extra:,} of {n:,} images are near-duplicates of others{more}")
     if n < 100:
         found.append(
             f"only {n} images: training from scratch wants hundreds; with so few, pretrained features serve better (--encoder, --weights)"

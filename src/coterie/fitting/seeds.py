@@ -68,10 +68,12 @@ def agreed(images: Images, found: list[Path], run: Run) -> Assignments:
     for place in found:
         for stage, seconds in read_json(place / "environment.json", stages=dict)["stages"].items():
             run.stages[stage] = run.stages.get(stage, 0.0) + seconds
-    for name, labels in read_trace(nearest, len(images)).items():
+    traces = read_trace(nearest, len(images))
+    for name, labels in traces.items():
         if name != "baseline-pixels":
             run.keep(name, torch.from_numpy(labels))
     environment = read_json(nearest / "environment.json", health=list, verdict=str, evidence=dict)
+    near, baseline_N = environment.get("duplicates", {}), torch.from_numpy(traces["baseline-pixels"])
     for worry in (*environment["health"], *worries(vital_signs(told.p_NK))):
         run.warn(worry)
     if told.alike < UNLIKE:
@@ -84,7 +86,8 @@ def agreed(images: Images, found: list[Path], run: Run) -> Assignments:
     evidence = environment["evidence"] | {"fits": len(found), "fits_alike": round(told.alike, 4), "fits_nearest": seed}
     features_ND = torch.from_numpy(read_features(nearest, len(images))).float()
     model = load(nearest, run.devices)
-    return Assignments(told.p_NK, features_ND, model, run.warnings, verdict=sentence, evidence=evidence, stability_N=told.stability_N)
+    return Assignments(told.p_NK, features_ND, model, run.warnings, verdict=sentence, evidence=evidence,
+                       stability_N=told.stability_N, duplicates=near, baseline_N=baseline_N)  # fmt: skip
 
 
 def under_way(folder: Path, seed: int, seeds: int) -> tuple[int, Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import means, unit
+from coterie.clustering.sampling import SAMPLE, sample
 from coterie.clustering.spaces import Reduced, reduced
 from coterie.images import Images
 from coterie.learning import evidence
@@ -59,7 +60,7 @@ def settle(
     """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that). `counted`: the
     number of clusters was, by more evidence than there is here, so no other is proposed."""
     k = config.n_clusters
-    index_S = evidence.sample(len(images), run.rng("verdict", "sample"))
+    index_S = sample(len(images), run.rng("verdict", "sample"))
     spaces = getattr(config, "spaces", "")
     by_space = run.once("floor-rows", reduced, fitted.features_ND, spaces, evidence.AXES) if spaces else None
     z_ND = by_space.rows_Nd if by_space else fitted.features_ND  # no encoder's features outweigh another's
@@ -143,8 +144,8 @@ def judge(
 
     tiny: (ids (P,), thumbnails (P, C, 4, 4)) of the pictures that the run keeps: colours are asked of those alone.
     """
-    most = min(evidence.SAMPLE, max(JUDGED, JUDGED_EACH * k))
-    index_S = evidence.sample(len(rows_ND), generator(seed, "recut", "sample"), most)
+    most = min(SAMPLE, max(JUDGED, JUDGED_EACH * k))
+    index_S = sample(len(rows_ND), generator(seed, "recut", "sample"), most)
     index_S = index_S[labels_N[index_S] >= 0]
     base = evidence.axes(rows_ND[index_S], generator(seed, "recut", "axes"))
     rows_Sd, labels_S = evidence.seen(rows_ND[index_S], *base), labels_N[index_S]

@@ -21,9 +21,10 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import check, exact, means, unit
+from coterie.clustering.sampling import sample
 from coterie.clustering.spectral import leading, normalised
 from coterie.errors import InputError
-from coterie.learning.evidence import axes, beyond, cloud, rand_index, sample, seen
+from coterie.learning.evidence import axes, beyond, cloud, rand_index, seen
 
 FEWEST = 20  # rows, below which kinds cannot be counted
 SAMPLE = 4000  # rows looked at, at most

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import check, chunks, exact
+from coterie.clustering.sampling import sample
 from coterie.learning.diagnose import agreement, discord
 
 AXES = 64  # principal axes that are looked at: the others hold a few per cent of the spread and most of the time
-SAMPLE = 5000  # rows looked at, at most
 NEIGHBOURS = 10  # or fewer: half of an even cluster at most
 SEEDS = 3  # other ones
 DRAWS = 4  # of two halves of the pictures; 2 of many clusters, which say the same each time
@@ -25,11 +25,6 @@ HALF = 1000  # rows of a half at most, or what the largest number of clusters ne
 RATIOS = (1 / 5, 1 / 3, 1 / 2, 2, 3, 5)  # other numbers of clusters that are tried
 PERFECT = 0.8  # beyond its cloud, from which another number of clusters is worth telling even beside a more stable one
 ROWS_PER_CLUSTER = 6  # the fewest of a half that a clustering of it is tried with
-
-
-def sample(n: int, generator: torch.Generator, most: int = SAMPLE) -> Tensor:
-    """`most` of the ids 0 .. n - 1, drawn without replacement, ascending; all where there are no more."""
-    return torch.arange(n) if n <= most else torch.randperm(n, generator=generator)[:most].sort().values
 
 
 def axes(rows_ND: Tensor, generator: torch.Generator, most: int = AXES) -> tuple[Tensor, Tensor]:

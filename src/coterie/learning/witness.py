@@ -16,9 +16,9 @@ from coterie.clustering.diffusion import diffused
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import nearest, neighbourhood
 from coterie.clustering.rows import chunks, unit
+from coterie.clustering.sampling import sample
 from coterie.clustering.spectral import spectral
 from coterie.learning.diagnose import discord
-from coterie.learning.evidence import sample
 
 SAMPLE = 3000  # rows that are clustered, at most; the others go where the nearest of these are
 CLUSTERS = 300  # at most: a tenth of the sample

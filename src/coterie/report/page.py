@@ -80,7 +80,8 @@ def write(run: Path, out: Path | None = None, show_paths: bool = False) -> Path:
 def page(data: ReportData, show_paths: bool = False) -> str:
     """The html; the same run gives the same text."""
     source = data.config["source"]
-    veil = Veil(None if show_paths else [str(source.get("path") or ""), *(path for path, _ in data.problems)])
+    places = [str(part.get("path") or "") for part in (source, *source.get("parts", []))]
+    veil = Veil(None if show_paths else [*places, *(path for path, _ in data.problems)])
     palette = colours(max(1, len(data.clusters)))
     template = _environment(veil).get_template("template.html")
     drawing = draw_map(data.map, data.assigned)
@@ -88,6 +89,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
     return template.render(
         data=data,
         source=source,
+        updates=[str(one["told"]) for one in data.config.get("updates", [])],
         title=veil.name(str(source.get("name") or "pictures")),
         method=METHODS.get(str(data.config["method"]), str(data.config["method"])),
         filled=[cluster for cluster in data.clusters if cluster.size],
@@ -125,7 +127,7 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         stages=_stages(data),
         problems=data.problems[:MOST_PROBLEMS],
         skipped=_skipped(source.get("skipped") or {}),
-        settings=_flat({key: value for key, value in data.config.items() if key not in ("source", "clusters")}, veil),
+        settings=_flat({key: value for key, value in data.config.items() if key not in ("source", "clusters", "updates")}, veil),
         machine=_flat({key: value for key, value in data.environment.items() if key not in TOLD}, veil),
     )
 

@@ -50,6 +50,13 @@ def read_config(run: Path) -> dict[str, Any]:
     _check_kinds(path, made["source"], SOURCE)
     _check_kinds(path, made["settings"], {"n_clusters": int, "encoder": str})
     _check_kinds(path, made, {"seeds": int} if "seeds" in made else {})
+    if "parts" in made["source"] or "updates" in made:  # pictures were added
+        _check_kinds(path, made, {"updates": list})
+        _check_kinds(path, made["source"], {"parts": list})
+        for one in made["updates"]:
+            _check_kinds(path, one if isinstance(one, dict) else {}, {"told": str})
+        for one in made["source"]["parts"]:
+            _check_kinds(path, one if isinstance(one, dict) else {}, SOURCE | {"prefix": str})
     if "clusters" in made:  # what was counted
         _check_kinds(path, made, {"clusters": dict})
         _check_kinds(path, made["clusters"], {"asked": str} | (COUNTED if "k" in made["clusters"] else {}))
@@ -184,11 +191,11 @@ def read_features(run: Path, n: int) -> np.ndarray:
 
 
 def read_trace(run: Path, n: int, *names: str) -> dict[str, np.ndarray]:
-    """trace.safetensors: numbers of clusters, whole and in 0..n, last axis N, of the `n` images of a run."""
+    """trace.safetensors: numbers of clusters, whole and in 0..n, last axis N, of the `n` images of a run; -1 for those added later."""
     path = run / "trace.safetensors"
     found = read_tensors(path, *names)
     for name, labels in found.items():
-        if labels.ndim < 1 or labels.shape[-1] != n or labels.dtype.kind not in "iu" or not _within(labels, 0, n):
+        if labels.ndim < 1 or labels.shape[-1] != n or labels.dtype.kind not in "iu" or not _within(labels, -1, n):
             raise damaged(path, f"is damaged: {name} is no clustering of {n} images")
     return found
 

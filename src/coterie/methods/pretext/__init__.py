@@ -48,6 +48,7 @@ class PretextConfig:
     anchor_rounds: Count = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
     anchor_neighbors: Count = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
     unsure: BelowOne = 0.0  # share of the images, the least certain, that are left out of the clusters (-1)
+    duplicates: Literal["all", "once"] = "all"  # once: of near-duplicates one is learned from, and the others go where it goes
     clip: Amount = 10.0  # longest gradient of an update, of any stage; a longer one is shortened to it, and counted. 0: none is
 
 

@@ -1,9 +1,9 @@
-"""The draw of DeepCluster: each non-empty pseudo-cluster as often as any other."""
+"""A draw of the rows; the draw of DeepCluster: each non-empty pseudo-cluster as often as any other."""
 
 import pytest
 import torch
 
-from coterie.clustering.sampling import uniform_draw
+from coterie.clustering.sampling import sample, uniform_draw
 from coterie.errors import InputError
 
 
@@ -15,6 +15,13 @@ def of_sizes(*sizes: int) -> torch.Tensor:
     """Labels in random order, clusters of these sizes."""
     labels = torch.cat([torch.full((size,), cluster) for cluster, size in enumerate(sizes)])
     return labels[torch.randperm(len(labels), generator=seeded(99))]
+
+
+def test_the_sample():
+    assert sample(10, seeded()).tolist() == list(range(10))
+    some = sample(100, seeded(), 30)
+    assert len(some) == len(set(some.tolist())) == 30 and (some.diff() > 0).all()
+    assert torch.equal(some, sample(100, seeded(), 30))
 
 
 @pytest.mark.parametrize("count", [1, 5, 100, 101, 99, 1000])
