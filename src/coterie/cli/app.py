@@ -8,7 +8,6 @@ import typer
 
 app = typer.Typer(
     help="Sorts images into kinds without labels.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},

@@ -1,6 +1,7 @@
 """What a person sees of a fit: the bars while it goes on, and before it begins what was found, what will be done, and how long it takes."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,26 @@ def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | No
     ends = f", ended by --time-budget at {duration(budget)}" if budget is not None and budget < told.seconds else ""
     lines += [f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"]
     return lines
+
+
+def plain(text: str) -> str:
+    """With common spaces in the place of the narrow ones that pages have between a number and its unit."""
+    return text.replace("\u202f", " ")
+
+
+MOST_ASIDE = 20  # files told one by one for one reason
+
+
+def say_aside(problems: Sequence[tuple[str, str]]) -> None:
+    """On stderr, the files that were set aside, each with the reason; of many for one reason how many more."""
+    times: dict[str, int] = {}
+    for path, reason in problems:
+        times[reason] = times.get(reason, 0) + 1
+        if times[reason] <= MOST_ASIDE:
+            print(f"set aside: {printable(path)}: {printable(reason)}", file=sys.stderr)
+    for reason, n in times.items():
+        if n > MOST_ASIDE:
+            print(f"set aside: {n - MOST_ASIDE:,} more: {printable(reason)}", file=sys.stderr)
 
 
 def _reasons(images: Any) -> str:

@@ -7,7 +7,6 @@ Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted
 import re
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +14,10 @@ import typer
 
 from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
+    compare,  # noqa: F401
+    export,  # noqa: F401
     recut,  # noqa: F401
+    show,  # noqa: F401
     shown,
     update,  # noqa: F401
 )
@@ -125,7 +127,7 @@ def predict(
     assignments.write_table(assignments.table(images.paths, p_NK, novel=found.novel_M, novelty=found.scores_M), output)
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
-    _say_aside(images.problems)
+    shown.say_aside(images.problems)
     done = {"run": str(run), "output": str(output), "n_images": len(images), "n_problems": len(images.problems)}
     done |= {"n_novel": int(found.novel_M.sum()), "false_alarms": found.false_alarms}
     mistaken = f"{100 * found.false_alarms:.3g} % of pictures of known kinds are called so by mistake"
@@ -194,42 +196,10 @@ def report(
     answer({"run": str(run), "report": str(written)}, json_, f"written to {written}")
 
 
-@app.command()
-def export(
-    run: RunFolder,
-    dest: Annotated[Path, typer.Argument(metavar="DEST", help="A folder, or a file to write.")],
-    to: Annotated[str, typer.Option(help="folders, csv or parquet.")],
-    link: Annotated[str, typer.Option(help="For folders: copy, hard or symlink.")] = "copy",
-    source: Annotated[list[Path] | None, typer.Option(help="Where the pictures lie now, if they were moved; may be repeated.")] = None,
-    json_: Json = False,
-) -> None:
-    """The result in another form. Never moves, changes or deletes an original."""
-    from coterie.export import export as write
-
-    count, aside = write(run, to, dest, source, link)
-    _say_aside(aside)
-    done = {"run": str(run), "to": to, "dest": str(dest), "n_images": count, "n_set_aside": len(aside)}
-    answer(done, json_, f"{count:,} images to {dest}" + (f", {len(aside):,} set aside" if aside else ""))
-
-
-@app.command()
-def show(run: RunFolder, json_: Json = False) -> None:
-    """What a run is, how far it came, its health."""
-    from coterie import fitting
-
-    found = fitting.show(run)
-    answer(found, json_, "\n".join(f"{name:<12}{printable(value)}" for name, value in found.items()))
-
-
 def main() -> None:
     """What the command `coterie` runs."""
     click_exception = typer.BadParameter.__mro__[2]  # in the copy of click that typer brings or uses
-    enter(lambda: app(standalone_mode=False), click_exception, typer.Abort)
-
-
-def _say_aside(problems: Sequence[tuple[str, str]]) -> None:
-    for path, reason in problems:
-        print(f"set aside: {printable(path)}: {printable(reason)}", file=sys.stderr)
+    enter(lambda: app(standalone_mode=False, prog_name="coterie"), click_exception, typer.Abort)
 
 
 def _read_config(file: Path | None) -> dict[str, Any] | None:

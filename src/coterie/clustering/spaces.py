@@ -64,5 +64,5 @@ def widths_of(spaces: str, n_features: int) -> list[int]:
 
 def unit_by_space(z_BD: Tensor, space_D: Tensor) -> Tensor:
     """Rows whose columns of the same number have length 1 together; zeros stay."""
-    square_BS = z_BD.new_zeros(len(z_BD), int(space_D[-1]) + 1).index_add_(1, space_D, z_BD.square())
+    square_BS = z_BD.new_zeros(z_BD.shape[0], int(space_D[-1]) + 1).index_add_(1, space_D, z_BD.square())
     return z_BD * square_BS.clamp(min=1e-24).rsqrt()[:, space_D]

@@ -29,6 +29,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
 SCALED = "coterie scaled"  # in the info of an image whose values were scaled to 0..65535 when it was decoded
 
 
@@ -74,6 +75,13 @@ def developed(picture: Image.Image | deep.Deep, levels: deep.Levels | None = Non
         levels = deep.levels([picture.range])
     small = deep.shallow(picture, levels)
     return _on_ground(small.convert("RGBA"), small.convert("RGBA")) if "A" in small.mode else small.convert("RGB")
+
+
+def shown_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of the picture in `data` as it is shown, upright; from its header alone. Raises Unreadable."""
+    image = _open(data, 1 << 40)
+    width, height = image.size
+    return (height, width) if _turn(image) in SIDEWAYS else (width, height)
 
 
 def most_bytes(max_pixels: int) -> int:
@@ -239,13 +247,18 @@ def _shows_on_white(image: Image.Image) -> bool:
 
 def _upright(small: Image.Image, original: Image.Image) -> Image.Image:
     """Turn the small picture as the original's EXIF says; a centre square is the same before and after, and small is cheap to turn."""
-    if original.format != "TIFF" and not any("exif" in str(key) or "xmp" in str(key).lower() for key in original.info):
-        return small
-    try:
-        turn = original.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a broken EXIF block says nothing about the pixels, which were decoded: the picture is taken as it lies
-        return small
+    turn = _turn(original)
     return small.transpose(_TURNS[turn]) if turn in _TURNS else small
+
+
+def _turn(image: Image.Image) -> int:
+    """The orientation that a picture's EXIF tells; 1: as it lies."""
+    if image.format != "TIFF" and not any("exif" in str(key) or "xmp" in str(key).lower() for key in image.info):
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a broken EXIF block says nothing about the pixels, which were decoded: the picture is taken as it lies
+        return 1
 
 
 def _words(error: Exception) -> str:

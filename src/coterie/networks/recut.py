@@ -49,16 +49,16 @@ class Recut(nn.Module):
         part_BP = p_BK.float()[:, self.of]
         if len(self.which):
             part_BP = part_BP * self._within(features_BD)
-        return part_BP.new_zeros(len(part_BP), self.n_clusters).index_add_(1, self.into, part_BP)
+        return part_BP.new_zeros(part_BP.shape[0], self.n_clusters).index_add_(1, self.into, part_BP)
 
     def _within(self, features_BD: Tensor) -> Tensor:
         """How the probability of each cluster is shared by its parts, (B, P); 1 where there is one."""
         rows_BD = F.normalize(features_BD.float()).half().float()
-        score_BP = rows_BD.new_zeros(len(rows_BD), len(self.of))
+        score_BP = rows_BD.new_zeros(rows_BD.shape[0], len(self.of))
         with torch.autocast(rows_BD.device.type, enabled=False):
             score_BP[:, self.which] = torch.addmm(self.bias, rows_BD, self.weight.T)
         of_BP = self.of.expand_as(score_BP)
-        most_BK = score_BP.new_full((len(score_BP), self.n_before), -torch.inf).scatter_reduce(1, of_BP, score_BP, "amax")
+        most_BK = score_BP.new_full((score_BP.shape[0], self.n_before), -torch.inf).scatter_reduce(1, of_BP, score_BP, "amax")
         score_BP = (score_BP - most_BK.gather(1, of_BP)).exp()
         return score_BP / score_BP.new_zeros(most_BK.shape).index_add_(1, self.of, score_BP).gather(1, of_BP)
 

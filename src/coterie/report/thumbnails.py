@@ -64,6 +64,22 @@ def unpack(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:
     return {int(i): _picture(data[start:end]) for i, start, end in zip(ids, offset[:-1].tolist(), offset[1:].tolist())}
 
 
+def pixels(picture: Picture, side: int) -> np.ndarray:
+    """The picture decoded, uint8 (h, w, 3), its longest side at most `side`. ValueError when it is damaged."""
+    try:
+        with Image.open(io.BytesIO(picture.data)) as image:
+            small = image.convert("RGB")
+    except OSError as error:
+        raise ValueError(f"a picture is damaged: {error}") from error
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
+def shrunk(picture: Picture, side: int, quality: int = 60) -> Picture:
+    """The picture encoded anew, its longest side at most `side`. ValueError when it is damaged."""
+    return _picture(_encode(pixels(picture, side), side, quality, lossless=False))
+
+
 def pack_maps(ids: Sequence[int], maps_Phw: np.ndarray) -> dict[str, np.ndarray]:
     """Attention maps, uint8 (P, h, w) of 0 (least like the centroid) to 255 (most), as `attention`, and `attention_id` int64 (P,)."""
     return {"attention_id": np.asarray(ids, np.int64), "attention": maps_Phw}

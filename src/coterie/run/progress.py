@@ -1,14 +1,15 @@
-"""What a person sees while a run goes on: a line a stage on a terminal, nothing elsewhere."""
+"""What a person sees while a run goes on: a bar a stage on a terminal, lines in a notebook or a pipe, nothing when quiet."""
 
 import sys
 import time
 from typing import Any
 
 MINUTE = 60  # seconds between two lines of a stage that goes on
+OFTEN = 0.2  # seconds between two states of a line that is written over
 
 
 class Silent:
-    """Shows nothing: pipes, notebooks without a terminal, Python callers, all ranks but the first."""
+    """Shows nothing: Python callers who did not ask, `--json`, all ranks but the first."""
 
     def message(self, text: str) -> None: ...
     def advance(self, stage: str, done: float, total: float, detail: str = "") -> None: ...
@@ -75,12 +76,53 @@ class Terminal(Silent):
         self._bars.stop()
 
 
+class Notebook(Silent):
+    """In a notebook: a line for each stage below the cell, the last one written over while it goes on."""
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._display = display
+        self._handle: Any = None
+        self._begun: dict[str, float] = {}
+        self._lines: dict[str, str] = {}
+        self._shown = -OFTEN
+
+    def message(self, text: str) -> None:
+        self._show(text, text)
+
+    def advance(self, stage: str, done: float, total: float, detail: str = "") -> None:
+        now = time.monotonic()
+        begun = self._begun.setdefault(stage, now)
+        if done >= total:
+            self._show(stage, f"{stage}: done, {_time(now - begun)}")
+        elif now - self._shown >= OFTEN:
+            self._shown = now
+            self._show(stage, f"{stage}: {int(done):,} of {total:,}{'  ' if detail else ''}{detail}")
+
+    def _show(self, key: str, line: str) -> None:
+        self._lines[key] = line
+        told = {"text/plain": "\n".join(self._lines.values())}
+        if self._handle is None:
+            self._handle = self._display(told, raw=True, display_id=True)
+        else:
+            self._handle.update(told, raw=True)
+
+
 def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def choose(quiet: bool = False) -> Silent:
-    """Bars on a terminal, messages on a pipe, nothing when quiet."""
+    """Bars on a terminal, lines in a notebook, messages on a pipe, nothing when quiet."""
     if quiet:
         return Silent()
+    if in_notebook():
+        return Notebook()
     return Terminal() if sys.stderr.isatty() else Plain()
+
+
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel. Loads nothing: a kernel has loaded IPython itself."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")

@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.report.fake_run import blobs, drawings, fake_run
 
 from coterie.errors import InputError
 from coterie.export import export
-
-from .fake_run import blobs, drawings, fake_run
 
 NAMES = ["a/x.png", "b/x.png", "c/X.PNG", "=1+1.png", "name with space and é.png", "@at.png", "deep/er/y.png", "z.png"]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClusterMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from coterie import fitting
 from coterie.errors import InputError
+from coterie.estimators import views
 from coterie.evaluate import metrics
 from coterie.fitting.arguments import seed as seed_of
 from coterie.fitting.arguments import whole
@@ -31,9 +32,10 @@ from coterie.report import page
 from coterie.run import Run
 from coterie.run.devices import Devices
 from coterie.run.files import STABILITY, probabilities, read_assignments, read_features, read_history, read_json, read_rows
+from coterie.run.progress import choose
 
 
-class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
+class ImageClusterer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """What the estimators share. X is anything `open_images` takes: a folder, a zip, an array (N, H, W[, 3]) uint8, paths, Images.
 
     n_clusters    kinds to find; "auto": as many as there seem to be, "A:B": within these bounds
@@ -45,6 +47,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     time_budget   seconds; the fit ends in time with the best result so far
     run           folder to keep the run in (and to continue it from); None: a temporary one
     seeds         fits under as many seeds from random_state on; their consensus is the result
+    verbose       True: says how far it is, on a terminal, in a notebook or in a log
 
     After fit, with a row for each of the N items that were passed, those that could not be read too: labels_ (N,) int64, -1 where
     unreadable or unsure; probabilities_ (N, K) float32 and features_ (N, D), NaN where unreadable; paths_ (N); ids_ (N,) int64, the row in
@@ -59,7 +62,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
     def __init__(
         self, n_clusters: int | str = 8, *, preset: str | None = None, encoder: str | None = None, settings: dict[str, Any] | None = None,
         random_state: int = 0, device: str = "auto", precision: str = "auto", threads: int | None = None,
-        time_budget: float | None = None, run: str | None = None, seeds: int = 1,
+        time_budget: float | None = None, run: str | None = None, seeds: int = 1, verbose: bool = False,
     ):  # fmt: skip
         self.n_clusters = n_clusters
         self.preset = preset
@@ -72,6 +75,7 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         self.time_budget = time_budget
         self.run = run
         self.seeds = seeds
+        self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> "ImageClusterer":
         """Sorts the images of X into kinds; y is ignored."""
@@ -81,11 +85,15 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         if changes.get("encoder") == PRECOMPUTED:
             X = self._rows(X, fitting=True)
         clusters, seed = left_open(self.n_clusters) or whole("n_clusters", self.n_clusters), seed_of(self.random_state)
-        images, plan = fitting.plan(
-            X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, seeds=whole("seeds", self.seeds), gpu=gpu
-        )
-        folder = Path(self.run) if self.run else Path(self._fresh_folder())
-        fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, cache=default_cache())
+        folder, progress = Path(self.run) if self.run else Path(self._fresh_folder()), choose(quiet=not self.verbose)
+        try:
+            images, plan = fitting.plan(
+                X, self.method, clusters=clusters, preset=self.preset, settings=changes, seed=seed, seeds=whole("seeds", self.seeds),
+                gpu=gpu, progress=progress,
+            )  # fmt: skip
+            fitting.fit(images, plan, folder, devices=devices, time_budget=self.time_budget, progress=progress, cache=default_cache())
+        finally:
+            progress.close()
         return self._take(folder, images)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -130,6 +138,30 @@ class ImageClusterer(TransformerMixin, ClusterMixin, BaseEstimator):
         """Writes the report, one self-contained html file."""
         check_is_fitted(self)
         return page.write(self._folder, Path(file))
+
+    def frame(self, edits: bool = True) -> Any:
+        """A pandas data frame, a row for each item that was passed: path, cluster, name, confidence, unsure (views.frame)."""
+        return views.frame(self, edits)
+
+    def plot_map(self, ax: Any = None, edits: bool = True) -> Any:
+        """The 2-D map of the report, drawn by matplotlib; returns the axes (views.plot_map)."""
+        return views.plot_map(self, ax, edits)
+
+    def plot_kinds(self, n: int = 8, edits: bool = True) -> Any:
+        """A row of `n` pictures for each cluster, drawn by matplotlib; returns the figure (views.plot_kinds)."""
+        return views.plot_kinds(self, n, edits)
+
+    def _repr_html_inner(self) -> str:
+        """In a notebook: the kinds at a glance; before the fit what scikit-learn shows."""
+        return views.html(self) if self.__sklearn_is_fitted__() else super()._repr_html_inner()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        told = super()._repr_mimebundle_(**kwargs)
+        return told | ({"text/html": self._repr_html_inner()} if "text/html" in told else {})
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.features_.shape[1]
 
     def _devices(self) -> Devices:
         return Devices(self.device, self.precision, self.threads)
@@ -232,69 +264,3 @@ def _at(ids: np.ndarray, rows: np.ndarray, empty: float = np.nan) -> np.ndarray:
 def _labels(p_NK: np.ndarray) -> np.ndarray:
     """The most probable cluster of each row, -1 where there is none."""
     return np.where(np.isnan(p_NK[:, 0]), -1, p_NK.argmax(1))
-
-
-class SCAN(ImageClusterer):
-    __doc__ = f"SCAN (Van Gansbeke et al. 2020): pretext, neighbours, clustering, self-labelling.\n\n{ImageClusterer.__doc__}"
-    method = "scan"
-
-
-class SPICE(ImageClusterer):
-    __doc__ = f"SPICE (Niu et al. 2022): pretext, prototype pseudo-labels, joint training on the reliable ones.\n\n{ImageClusterer.__doc__}"
-    method = "spice"
-
-
-class TEMI(ImageClusterer):
-    __doc__ = f"TEMI (Adaloglou et al. 2023): mutual-information heads with a teacher, on frozen features.\n\n{ImageClusterer.__doc__}"
-    method = "temi"
-
-
-class TURTLE(ImageClusterer):
-    __doc__ = f"TURTLE (Gadetsky et al. 2024): the labelling to which linear classifiers generalise best.\n\n{ImageClusterer.__doc__}"
-    method = "turtle"
-
-
-class DeepCluster(ImageClusterer):
-    __doc__ = f"DeepCluster (Caron et al. 2018; v2: 2020): the encoder learns its own clusters, epoch by epoch.\n\n{ImageClusterer.__doc__}"
-    method = "deepcluster"
-
-
-class PCP(ImageClusterer):
-    __doc__ = f"PCP (Zhang et al. 2020): clusters grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
-    method = "pcp"
-
-
-class IR(ImageClusterer):
-    __doc__ = f"Instance discrimination (Wu et al. 2018), then k-means on its features.\n\n{ImageClusterer.__doc__}"
-    method = "ir"
-
-
-class IS(ImageClusterer):
-    __doc__ = f"Invariant and spreading features (Ye et al. 2019), then k-means on them.\n\n{ImageClusterer.__doc__}"
-    method = "is"
-
-
-class AND(ImageClusterer):
-    __doc__ = f"Anchor neighbourhood discovery (Huang et al. 2019), then k-means on its features.\n\n{ImageClusterer.__doc__}"
-    method = "and"
-
-
-class KMeans(ImageClusterer):
-    __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
-    method = "kmeans"
-
-
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, KMeans)}
-
-
-def load(folder: str | Path) -> ImageClusterer:
-    """The estimator of a finished run folder, made by `save` or by `coterie fit`."""
-    folder = Path(folder)
-    made = fitting.config_of(folder)
-    settings = made["settings"]
-    if made["method"] not in OF_METHOD:
-        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
-    model = OF_METHOD[made["method"]](
-        settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"], seeds=made.get("seeds", 1)
-    )
-    return model._take(folder)

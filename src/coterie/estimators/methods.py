@@ -1,0 +1,73 @@
+"""One estimator for each method, and the one of a finished run."""
+
+from pathlib import Path
+
+from coterie import fitting
+from coterie.errors import InputError
+from coterie.estimators.clusterer import ImageClusterer
+
+
+class SCAN(ImageClusterer):
+    __doc__ = f"SCAN (Van Gansbeke et al. 2020): pretext, neighbours, clustering, self-labelling.\n\n{ImageClusterer.__doc__}"
+    method = "scan"
+
+
+class SPICE(ImageClusterer):
+    __doc__ = f"SPICE (Niu et al. 2022): pretext, prototype pseudo-labels, joint training on the reliable ones.\n\n{ImageClusterer.__doc__}"
+    method = "spice"
+
+
+class TEMI(ImageClusterer):
+    __doc__ = f"TEMI (Adaloglou et al. 2023): mutual-information heads with a teacher, on frozen features.\n\n{ImageClusterer.__doc__}"
+    method = "temi"
+
+
+class TURTLE(ImageClusterer):
+    __doc__ = f"TURTLE (Gadetsky et al. 2024): the labelling to which linear classifiers generalise best.\n\n{ImageClusterer.__doc__}"
+    method = "turtle"
+
+
+class DeepCluster(ImageClusterer):
+    __doc__ = f"DeepCluster (Caron et al. 2018; v2: 2020): the encoder learns its own clusters, epoch by epoch.\n\n{ImageClusterer.__doc__}"
+    method = "deepcluster"
+
+
+class PCP(ImageClusterer):
+    __doc__ = f"PCP (Zhang et al. 2020): clusters grow as the features do, purified before they are learned.\n\n{ImageClusterer.__doc__}"
+    method = "pcp"
+
+
+class IR(ImageClusterer):
+    __doc__ = f"Instance discrimination (Wu et al. 2018), then k-means on its features.\n\n{ImageClusterer.__doc__}"
+    method = "ir"
+
+
+class IS(ImageClusterer):
+    __doc__ = f"Invariant and spreading features (Ye et al. 2019), then k-means on them.\n\n{ImageClusterer.__doc__}"
+    method = "is"
+
+
+class AND(ImageClusterer):
+    __doc__ = f"Anchor neighbourhood discovery (Huang et al. 2019), then k-means on its features.\n\n{ImageClusterer.__doc__}"
+    method = "and"
+
+
+class KMeans(ImageClusterer):
+    __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
+    method = "kmeans"
+
+
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, KMeans)}
+
+
+def load(folder: str | Path) -> ImageClusterer:
+    """The estimator of a finished run folder, made by `save` or by `coterie fit`."""
+    folder = Path(folder)
+    made = fitting.config_of(folder)
+    settings = made["settings"]
+    if made["method"] not in OF_METHOD:
+        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
+    model = OF_METHOD[made["method"]](
+        settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"], seeds=made.get("seeds", 1)
+    )
+    return model._take(folder)
