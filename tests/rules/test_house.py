@@ -178,7 +178,10 @@ RUN_WITHOUT_TORCH = {
 }
 
 
-@pytest.mark.parametrize("name", files("report/*.py", "export.py", "run/files.py", "run/manifest.py", "run/disk.py", "run/acts.py", "run/edits.py"))
+PLAIN = files("report/*.py", "export.py", *(f"run/{name}.py" for name in ("files", "manifest", "disk", "acts", "edits")))
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_report_and_export_know_no_torch_and_no_method(name):
     for module in ("torch", "timm", "coterie.methods", "coterie.networks", "coterie.fitting"):
         assert not touches(name, module), f"{name} imports {module}"

@@ -1,7 +1,7 @@
 """What a person can do to a sorting, as plain data, and the sorting after it. An act is {act, ...}:
 
     rename      cluster, name             "" takes the name away; no two clusters have one name
-    merge       clusters, into            `into` is one of them and stays, the others are gone; it keeps its name, or takes the first there is
+    merge       clusters, into            `into` is one of them and stays, the others are gone; with its name, or the first there is
     split       cluster, parts, into      parts: the ids of all its pictures, part by part; into: their clusters, the first is the old one
     move        ids, cluster              -1: unsure; the number `following`: a new cluster
     not_a_kind  cluster                   its pictures stay together, but it is nothing that counts
@@ -77,19 +77,20 @@ def replay(cluster_N: np.ndarray, acts: Iterable[Act], k: int | None = None) -> 
     return Edited(now.cluster_N, now.names, now.confirmed_N, frozenset(now.not_kinds), clusters, following, applied, backwards, n_acts)
 
 
-def complete(act: Act, now: Edited) -> Act:
-    """An act as it is written: ids in order, a name in one line, and the clusters that were left to be chosen: of a merge the largest stays,
-    of a split the first part keeps the number."""
+def complete(act: Act, now: Callable[[], Edited]) -> Act:
+    """An act as it is written: ids in order, a name in one line, and the clusters that were left to be chosen: of a merge the largest
+    stays, of a split the first part keeps the number. now: the sorting before it, asked for only where it is needed."""
     done = dict(act)
     if act.get("act") == "rename" and isinstance(act.get("name"), str):
         done["name"] = unicodedata.normalize("NFC", " ".join(act["name"].split()))
     if act.get("act") == "merge" and "into" not in act:
         numbers = _numbers(act, "clusters", act.get("clusters"))
-        done["into"] = max(numbers, key=lambda one: (int((now.cluster_N == one).sum()), -one))
+        before = now()
+        done["into"] = max(numbers, key=lambda one: (int((before.cluster_N == one).sum()), -one))
     if act.get("act") == "split" and "into" not in act:
         parts = _parts(act)
         done["parts"] = [sorted(part) for part in parts]
-        done["into"] = [act.get("cluster"), *range(now.following, now.following + len(parts) - 1)]
+        done["into"] = [act.get("cluster"), *range(following := now().following, following + len(parts) - 1)]
     if "ids" in act:
         done["ids"] = sorted(_numbers(act, "ids", act["ids"]))
     return done
@@ -134,7 +135,8 @@ class _Sorting:
             raise InputError("merge: wanted two different clusters, or more, and one of them to stay")
         names = [self.names.pop(one) for one in (into, *numbers) if one in self.names]
         self.names |= {into: names[0]} if names else {}
-        self.cluster_N[np.isin(self.cluster_N, numbers)] = into
+        for one in numbers:
+            self.cluster_N[self.cluster_N == one] = into
         self.clusters -= {*numbers} - {into}
         self.not_kinds -= {*numbers} - {into}
         if into in self.not_kinds:
@@ -179,7 +181,7 @@ DO: dict[str, Callable[[_Sorting, Act, range], None]] = {
     "rename": _Sorting.rename, "merge": _Sorting.merge, "split": _Sorting.split, "move": _Sorting.move,
     "not_a_kind": _Sorting.not_a_kind, "confirm": _Sorting.confirm,
 }  # fmt: skip
-FIELDS = {
+FIELDS: dict[str, list[set[str]]] = {
     "rename": [{"cluster", "name"}], "merge": [{"clusters", "into"}], "split": [{"cluster", "parts", "into"}],
     "move": [{"ids", "cluster"}], "not_a_kind": [{"cluster"}], "confirm": [{"cluster"}, {"ids"}], "undo": [set()], "redo": [set()],
 }  # fmt: skip
