@@ -96,6 +96,33 @@ def complete(act: Act, now: Callable[[], Edited]) -> Act:
     return done
 
 
+def in_words(act: Act) -> str:
+    """What an act does, in one line."""
+    name = act["act"]
+    if name == "rename":
+        return f"cluster {act['cluster']} is called {act['name']}" if act["name"] else f"cluster {act['cluster']} has no name"
+    if name == "merge":
+        return f"clusters {_listed(act['clusters'])} are {act['into']}"
+    if name == "split":
+        return f"cluster {act['cluster']} is {_listed(f'{c} ({len(part):,})' for c, part in zip(act['into'], act['parts']))}"
+    if name == "move":
+        return f"{_pictures(act)} {'unsure' if act['cluster'] == UNSURE else 'into cluster ' + str(act['cluster'])}"
+    if name == "not_a_kind":
+        return f"cluster {act['cluster']} is not a kind"
+    if name == "confirm":
+        return f"cluster {act['cluster']} is right" if "cluster" in act else f"{_pictures(act)} where they belong"
+    return str(name)
+
+
+def _listed(words: Iterable[Any]) -> str:
+    *most, last = map(str, words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _pictures(act: Act) -> str:
+    return f"{len(act['ids']):,} picture{'s' * (len(act['ids']) != 1)}"
+
+
 class _Sorting:
     """A sorting while acts are applied to it."""
 
