@@ -1,4 +1,25 @@
 "use strict";
+/* One global object, `coterie`, is all that the parts of the page share, and all that another script may build on.
+
+   State, which only the functions below change; whoever needs to know is called back:
+     pictures   array in page order (by kind, the most typical first): {id, name, kind, confidence (0..1), second, likely (of second, 0..1),
+                x, y (on the map, 0..1), near: ids of the nearest, twins: number of its group of near-duplicates or -1, original: url or ""};
+                kind -1: unsure
+     by         Map of id -> picture
+     kinds      Map of number -> {number, name, colour, size}; -1 is there when a picture is unsure
+     selection  Set of ids;  shown: ids that pass the filter, in the order of the grid;  kind: the number that is open, or null for all
+
+   Functions:
+     show(kind)              opens one kind in full (null: all)          filter()        applies the form #filter again
+     select(ids, how)        how: "only" | "add" | "take" | "toggle"     open(id)        the large view;  close() ends it
+     refresh(labels, names)  labels: Map or [[id, kind]] of pictures that moved, names: Map or [[number, name]]; redraws what changed
+     image(id)               promise of the address of its thumbnail     csv(ids)        the text that "Save" saves
+     say(text)               a line that is shown for a moment and read aloud
+
+   Hooks, arrays of functions that a script pushes to:
+     onSelect  (selection)   onOpen  (picture, element: an empty place in the large view)   onShow  (kind)
+     onKey     (event) -> true when it was dealt with; asked before our own keys, never while something is typed
+   Places for more buttons: #actions (in the bar of the selection), #kind-actions (in the head of the open kind). */
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const one = (selector) => document.querySelector(selector);
