@@ -21,7 +21,7 @@ def edits(
     confirm: Annotated[list[int] | None, typer.Option(metavar="A", help="A cluster that is right.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Takes the last act back.")] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Does the last one again that was taken back.")] = False,
-    set_aside: Annotated[bool, typer.Option("--set-aside", help="Moves acts that are damaged, or of another run, to a file apart.")] = False,
+    set_aside: Annotated[bool, typer.Option("--set-aside", help="Moves acts that are damaged, or of another run, apart.")] = False,
     json_: Json = False,
 ) -> None:
     """What was corrected in RUN. Options correct more, all of a kind together in the order of this list; each may be repeated."""

@@ -25,7 +25,11 @@ def review(
         raise InputError(f'review needs {error.name}: pip install "coterie[review]"; coterie edits {run} needs nothing more') from None
 
     def ready(address: str) -> None:
-        answer({"run": str(run), "url": address}, json_, f"{run} at {address}\nall you do is in {run / 'edits.jsonl'} at once; Ctrl-C ends this")
+        answer(
+            {"run": str(run), "url": address},
+            json_,
+            f"{run} at {address}\nall you do is in {run / 'edits.jsonl'}; Ctrl-C ends this",
+        )
         sys.stdout.flush()
         if not no_open:
             import webbrowser

@@ -19,6 +19,7 @@ from coterie.report.neighbours import closeness, nearest
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_others, unpack_rounds
 from coterie.report.verdict import verdict
+from coterie.run import edits
 from coterie.run.files import (
     damaged,
     expected,
@@ -93,7 +94,7 @@ class ReportData:
     pictures: by id, of all images in runs that keep them; unsure: ids of pictures in no cluster, the least certain first; twins:
     near-duplicates of which some are shown, group by group, alike: all groups that the run tells;
     closeness_N: cosine with the mean feature of its cluster; near_NL: ids of those most like it;
-    reliable_N: bool (N,), or None where the method selects none.
+    reliable_N: bool (N,), or None where the method selects none; given: the names in edits.jsonl.
     """
 
     config: dict[str, Any]
@@ -117,6 +118,12 @@ class ReportData:
     reliable_N: np.ndarray | None
     stages: list[Stage]
     problems: list[tuple[str, str]]
+    given: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Of the clusters that have one: what a person called it, else the class that it matches."""
+        return {**(self.quality.names if self.quality else {}), **self.given}
 
 
 def read(run: Path) -> ReportData:
@@ -161,6 +168,7 @@ def read(run: Path) -> ReportData:
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
+        given=edits.edited(run).names if (run / edits.FILE).exists() else {},
     )
 
 

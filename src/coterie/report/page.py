@@ -141,7 +141,7 @@ def _render(data: ReportData, veil: Veil, order_N: Any, told: str, sheet_names: 
         sure=confidence(data.environment),
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
-        names=data.quality.names if data.quality else {},
+        names=data.names,
         shares=data.quality.shares if data.quality else {},
         colour=lambda cluster: palette[cluster] if cluster >= 0 else UNSURE_COLOUR,
         verdict=verdict(data.environment),

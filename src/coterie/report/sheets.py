@@ -64,7 +64,7 @@ def base(data: ReportData) -> str:
 
 def kinds(data: ReportData) -> list[dict[str, Any]]:
     """Those with pictures, as the script of the page has them; -1, the unsure, last."""
-    names, told = data.quality.names if data.quality else {}, confidence(data.environment).clusters
+    names, told = data.names, confidence(data.environment).clusters
     palette = colours(max(1, len(data.clusters)))
     found = [
         {"number": c.number, "name": names.get(c.number, ""), "colour": palette[c.number], "told": told.get(c.number, "")}

@@ -1,1 +1,1 @@
-"""A run in the browser, to be corrected: application.py what may be asked and what is answered, serve.py the server. Needs the extra `review`."""
+"""A run in the browser, to be corrected; needs the extra `review`. application.py: what is asked and answered, serve.py: the server."""

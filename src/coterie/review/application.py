@@ -3,7 +3,7 @@
     GET   /TOKEN/               the page of the report, with review.js
     GET   /TOKEN/state          the sorting as it is now (`_state`)
     GET   /TOKEN/original/ID    a picture as it lies in its source
-    POST  /TOKEN/act            {seen, act}: an act (run/acts.py), and the number of acts its author knew; a split has the `number` of its parts
+    POST  /TOKEN/act            {seen, act}: an act (run/acts.py; a split has the `number` of its parts), and how many its author knew
                                 -> 200 the new state; 400 {error, state} what cannot be; 409 {error, state} somebody else was faster
 
 A page of another site must not reach it: the name it is asked under is the one it gave (a foreign name that leads to 127.0.0.1 is refused),
@@ -12,6 +12,7 @@ an act comes from its own page (Origin) as JSON, and whoever lacks the token is 
 
 import json
 import mimetypes
+from dataclasses import replace
 from functools import cached_property
 from hmac import compare_digest
 from pathlib import Path
@@ -26,11 +27,11 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from coterie.errors import InputError
-from coterie.fitting.corrected import parts
 from coterie.images import decode
 from coterie.images.originals import Original, originals
 from coterie.report import page
 from coterie.report.data import read
+from coterie.report.sheets import script_json
 from coterie.run import edits
 from coterie.run.acts import in_words
 from coterie.run.edits import Conflict, Edited
@@ -71,7 +72,7 @@ class Guard:
 
         async def sealed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update({name: value for name, value in HEADERS.items()})
+                MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         answer = self.app if why is None else JSONResponse({"error": why}, 403)
@@ -99,13 +100,19 @@ class Review:
     def __init__(self, run: Path):
         self.run, self.said = run, edits.said(run)
         edits.edited(self.said)  # what is wrong with it is said before a browser opens
-        script = (Path(__file__).parent / "review.js").read_text(encoding="utf-8")
-        self.files = page.files(read(run), beside="page", more=script)
+        self.source = read_config(run)["source"]
+        method = replace(read(run), given={})  # names come with the state
+        self.files = page.files(method, beside="page", more=self._script())
 
     @cached_property
     def originals(self) -> list[Original]:
         paths = read_assignments(self.run)["path"].to_pylist()
-        return originals(read_config(self.run)["source"], None, paths)
+        return originals(self.source, None, paths)
+
+    def _script(self) -> str:
+        here = self.source["kind"] in ("folder", "list", "zip", "parquet") and Path(self.source.get("path") or "-").exists()
+        style, script = ((Path(__file__).parent / name).read_text(encoding="utf-8") for name in ("review.css", "review.js"))
+        return f'"use strict";\nconst ORIGINALS = {str(here).lower()}, STYLE = {script_json(style)};\n{script}'
 
     async def page(self, request: Request) -> Response:
         return Response(self.files[page.PAGE], media_type="text/html")
@@ -139,6 +146,8 @@ class Review:
         return await run_in_threadpool(self._act, told["act"], told["seen"])
 
     def _act(self, act: dict[str, Any], seen: int) -> Response:
+        from coterie.fitting.corrected import parts  # torch, which is long in coming
+
         try:
             if act.get("act") == "split" and "number" in act:
                 cluster, number = act.get("cluster"), act["number"]

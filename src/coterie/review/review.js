@@ -1,6 +1,6 @@
-"use strict";
 /* The page of a report that can write. It knows nothing by itself: each act goes to the server with the number of acts that were seen, and
-   the page then shows the sorting that came back, so that the screen is what edits.jsonl says. */
+   the page then shows the sorting that came back, so that the screen is what edits.jsonl says. Before this script stand the constants
+   ORIGINALS (whether the pictures can be had as they lie in their source) and STYLE (review.css). */
 {
   const { kinds, by, pictures, selection } = coterie;
   const make = (tag, more = {}, ...children) => {
@@ -11,6 +11,7 @@
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
   let state = null, gone = false;
   let confirmed = new Set(), nothing = new Set(), sizes = new Map();
+  document.head.append(make("style", { textContent: STYLE }));
   const firstNames = new Map([...kinds].map(([number, { name }]) => [number, name]));
 
   // The bar: how many acts there are, and the way back and forth.
@@ -125,6 +126,8 @@
     return [form, list, make("p", { className: "row" }, button("Cancel", "", () => dialog.close()))];
   });
 
+  let here = null; // the picture in the large view
+
   // What can be done to the open kind, and to the selected pictures.
   const open = () => (coterie.kind !== null && coterie.kind >= 0 ? coterie.kind : null);
   const chosen = () => [...selection].sort((a, b) => a - b);
@@ -185,7 +188,6 @@
       button("Confirm", "c", () => then(sent({ act: "confirm", ids: [picture.id] }))));
     here = picture.id;
   });
-  let here = null;
 
   // A mark on what is confirmed.
   const draw = coterie.drawn;

@@ -23,7 +23,9 @@ def serve(run: Path, port: int, ready: Callable[[str], None]) -> None:
         token = secrets.token_urlsafe(24)
         at = f"{HOST}:{place.getsockname()[1]}"
         app = application(run, token, at)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE, server_header=False)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE, server_header=False
+        )
         ready(f"http://{at}/{token}/")
         uvicorn.Server(config).run(sockets=[place])
 
