@@ -57,8 +57,14 @@ class Served:
 
 
 @pytest.fixture
-def served(run):
-    """The review of `run`, in a thread of this process."""
+def served(run, server):
+    """The review of `run`, which knows of no act yet."""
+    return server
+
+
+@pytest.fixture(scope="session")
+def server(made):
+    """In a thread of this process."""
     pytest.importorskip("starlette", reason="NO REVIEW: the extra is not installed")
     uvicorn = pytest.importorskip("uvicorn", reason="NO REVIEW: the extra is not installed")
     from coterie.review import serve
@@ -71,7 +77,7 @@ def served(run):
         kept(self, **more)
 
     uvicorn.Server.run = remember
-    thread = threading.Thread(target=serve.serve, args=(run, 0, lambda url: (urls.append(url), there.set())), daemon=True)
+    thread = threading.Thread(target=serve.serve, args=(made, 0, lambda url: (urls.append(url), there.set())), daemon=True)
     thread.start()
     try:
         while not there.wait(0.05):

@@ -1,14 +1,21 @@
 """What the server of a review answers, and whom it answers at all."""
 
+import json
+import os
+import shutil
 import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from coterie.errors import InputError
 from coterie.run import edits, manifest
 
 from .conftest import N
+
+pytest.importorskip("starlette", reason="NO REVIEW: the extra is not installed")
+from coterie.review.application import Review  # noqa: E402
 
 
 def test_the_page_and_its_state(served):
@@ -162,28 +169,21 @@ def test_nothing_else_is_served(served):
         assert served.ask("GET", path)[0] == 404
 
 
-def test_a_run_that_was_made_anew_meanwhile(served, run):
-    assert served.act(0, act="rename", cluster=1, name="seals")[0] == 200
-    table, kept = (run / manifest.TABLE).read_bytes(), (run / edits.FILE).read_bytes()
-    (run / manifest.TABLE).unlink()
-    (run / manifest.TABLE).write_bytes(table + b" ")
-    try:
-        status, told = served.act(1, act="undo")
-        assert status == 409 and "made anew" in told["error"] and (run / edits.FILE).read_bytes() == kept
-        assert served.ask("GET", "state")[0] == 409
-    finally:
-        (run / manifest.TABLE).write_bytes(table)
+def test_a_run_that_was_made_anew_meanwhile(made, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(made, folder)
+    review = Review(folder)
+    assert review._act({"act": "rename", "cluster": 1, "name": "seals"}, 0).status_code == 200
+    kept = (folder / edits.FILE).read_bytes()
+    shutil.copy(folder / manifest.TABLE, folder / "new")
+    os.replace(folder / "new", folder / manifest.TABLE)
+    answer = review._act({"act": "undo"}, 1)
+    assert answer.status_code == 409 and b"made anew" in answer.body and (folder / edits.FILE).read_bytes() == kept
+    assert review._answer().status_code == 409
 
 
 def test_originals(made, tmp_path):
     """As they lie in their source, and nothing outside of it."""
-    import json
-    import shutil
-
-    from PIL import Image
-
-    from coterie.review.application import Review
-
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
     for path in (f"kind/{i:03d}.png" for i in range(N)):

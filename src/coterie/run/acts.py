@@ -140,10 +140,10 @@ class _Sorting:
         return number
 
     def ids(self, act: Act, numbers: Any) -> np.ndarray:
-        found = np.array(_numbers(act, "ids", numbers), np.int64)
-        if found.min() < 0 or found.max() >= len(self.cluster_N):
+        found = _numbers(act, "ids", numbers)
+        if min(found) < 0 or max(found) >= len(self.cluster_N):
             raise InputError(f"{act['act']}: the ids of the pictures are 0 to {len(self.cluster_N) - 1:,}")
-        return found
+        return np.array(found, np.int64)
 
     def rename(self, act: Act, new: range) -> None:
         cluster, name = self.cluster(act, act["cluster"]), act["name"]
