@@ -12,7 +12,7 @@
   let state = null, gone = false;
   let confirmed = new Set(), nothing = new Set(), sizes = new Map();
   document.head.append(make("style", { textContent: STYLE }));
-  const firstNames = new Map([...kinds].map(([number, { name }]) => [number, name]));
+  const first = new Map([...kinds].map(([number, kind]) => [number, { ...kind }])); // as the method has them
 
   // The bar: how many acts there are, and the way back and forth.
   const words = make("span", { role: "status" }), count = make("b");
@@ -40,8 +40,10 @@
     nothing = new Set(now.not_kinds);
     sizes = new Map(now.clusters.map((number) => [number, 0]));
     for (const label of now.labels) sizes.set(label, (sizes.get(label) ?? 0) + 1);
-    const named = () => now.clusters.map((number) => [number, nameOf(number)]);
-    coterie.refresh(changed, named());
+    coterie.refresh(changed); // now all kinds are there
+    for (const [number, kind] of kinds) kind.told = nothing.has(number) ? "not a kind" : (first.get(number)?.told ?? "");
+    coterie.refresh([], now.clusters.map((number) => [number, now.names[number] ?? first.get(number)?.name ?? ""]));
+    for (const card of document.querySelectorAll(".card")) card.toggleAttribute("data-nothing", nothing.has(+card.dataset.kind));
     count.textContent = plural(now.n_acts, "act");
     for (const [way, what] of [[undo, now.undo], [redo, now.redo]]) {
       way.disabled = !what;
@@ -49,7 +51,6 @@
     }
     if (now.remarks.length) tell(now.remarks.join(" "), true);
   };
-  const nameOf = (number) => (state.names[number] ?? firstNames.get(number) ?? "") + (nothing.has(number) ? " (not a kind)" : "");
 
   const answered = async (ask) => {
     let answer, told;
