@@ -21,7 +21,7 @@
      onKey     (event) -> true when it was dealt with; asked before our own keys, never while something is typed
    Places for more buttons: #actions (in the bar of the selection), #kind-actions (in the head of the open kind). */
 window.coterie = {
-  pictures: [], by: new Map(), kinds: new Map(), selection: new Set(), shown: [], kind: null,
+  pictures: [], by: new Map(), kinds: new Map(), selection: new Set(), shown: [], lit: null, kind: null,
   sheets: [], onSelect: [], onOpen: [], onShow: [], onKey: [],
 };
 {
