@@ -24,9 +24,10 @@
     const { confidence, text, only, order } = form.elements, words = text.value.trim().toLowerCase(), most = confidence.value / 100;
     form.querySelector("output").textContent = `${confidence.value}\u202f%`;
     const fits = (picture) =>
-      (coterie.kind === null || picture.kind === coterie.kind) && (most >= 1 || picture.confidence <= most) && ONLY[only.value](picture)
-      && (!words || picture.name.toLowerCase().includes(words));
-    const found = pictures.filter(fits);
+      (most >= 1 || picture.confidence <= most) && ONLY[only.value](picture) && (!words || picture.name.toLowerCase().includes(words));
+    const filtered = most < 1 || only.value || words, fitting = filtered ? pictures.filter(fits) : pictures;
+    coterie.lit = filtered ? new Set(fitting.map(({ id }) => id)) : null; // on the map, whatever their kind
+    const found = fitting.filter((picture) => coterie.kind === null || picture.kind === coterie.kind);
     if (only.value === "twins") found.sort((a, b) => a.twins - b.twins);
     if (ORDERS[order.value]) found.sort(ORDERS[order.value]);
     coterie.shown = found.map(({ id }) => id);
@@ -82,8 +83,10 @@
       figure.insertAdjacentHTML("beforeend", '<figcaption></figcaption><span class="tick" aria-hidden="true"></span>');
     }
     const doubt = picture.likely >= 0.05 && picture.second >= 0 ? ` or ${picture.second}` : "";
+    const prototype = kinds.get(picture.kind).prototype === picture.id;
+    figure.classList.toggle("prototype", prototype);
     figure.querySelector("figcaption").textContent =
-      (coterie.kind === null && picture.kind >= 0 ? `${picture.kind}: ` : "") + coterie.percent(picture.confidence) + doubt;
+      (prototype ? "prototype " : "") + (coterie.kind === null && picture.kind >= 0 ? `${picture.kind}: ` : "") + coterie.percent(picture.confidence) + doubt;
   };
   const undress = (figure) => { // back to where the page keeps it
     figure.removeAttribute("style");

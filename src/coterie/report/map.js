@@ -26,7 +26,7 @@
   };
   const draw = () => {
     if (!width) return;
-    const lit = new Set(coterie.shown), radius = Math.max(1.6, (+canvas.dataset.radius * width) / 1000) * (width < 500 ? 1.5 : 1);
+    const { lit } = coterie, radius = Math.max(1.6, (+canvas.dataset.radius * width) / 1000) * (width < 500 ? 1.5 : 1);
     const points = placed(), ink = style("--ink"), card = style("--card");
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.clearRect(0, 0, width, height);
@@ -40,7 +40,7 @@
         context.fill();
       }
     };
-    const bright = ({ id, kind }) => (over === null ? lit.has(id) : kind === over);
+    const bright = ({ id, kind }) => (over === null ? !lit || lit.has(id) : kind === over);
     dots(points.filter((picture) => !bright(picture)), 0.28);
     dots(points.filter(bright), 0.85);
     context.globalAlpha = 1;

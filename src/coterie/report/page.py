@@ -17,7 +17,7 @@ from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.fewer_more import fewer_more
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.how_many import how_many
-from coterie.report.sheets import MOST_IN_ONE, UNSURE_COLOUR, base, data_uri, kinds, page_order, script_json, sheets, table
+from coterie.report.sheets import MOST_IN_ONE, UNSURE_COLOUR, base, data_uri, kinds, page_order, prototypes, script_json, sheets, table
 from coterie.report.thumbnails import Picture, overlay
 from coterie.report.verdict import verdict
 from coterie.report.wording import Veil
@@ -135,6 +135,7 @@ def _render(data: ReportData, veil: Veil, order_N: Any, told: str, sheet_names: 
         sheet_names=script_json(sheet_names),
         more=more,
         whole=not table_name,
+        prototypes=set(prototypes(data).values()),
         store=[] if table_name else _store(data, order_N, veil),
         open_veil=veil.open,
         map_height=map_height(data.map.xy),

@@ -21,7 +21,7 @@
      onKey     (event) -> true when it was dealt with; asked before our own keys, never while something is typed
    Places for more buttons: #actions (in the bar of the selection), #kind-actions (in the head of the open kind). */
 window.coterie = {
-  pictures: [], by: new Map(), kinds: new Map(), selection: new Set(), shown: [], kind: null,
+  pictures: [], by: new Map(), kinds: new Map(), selection: new Set(), shown: [], lit: null, kind: null,
   sheets: [], onSelect: [], onOpen: [], onShow: [], onKey: [],
 };
 {
@@ -197,7 +197,8 @@ window.coterie = {
       card.style.setProperty("--k", kind.colour);
       one("[data-name]", card).textContent = kind.name;
       one("[data-size]", card).textContent = `${kind.size.toLocaleString("en")} · ${coterie.percent(kind.size / pictures.length)}`;
-      if (kind.number >= 0) one("[data-sure]", card).textContent = `${coterie.percent(kind.sum / kind.size)} sure`;
+      one("[data-sure]", card).textContent = kind.number < 0 ? "in no cluster" : `${coterie.percent(kind.sum / kind.size)} sure`;
+      for (const dot of all(".dot", card)) dot.style.setProperty("--k", kind.colour);
       one(".bar i", card).style.width = `${(100 * kind.size) / largest}%`;
       card.toggleAttribute("data-open", kind.number === coterie.kind);
       if (kind.number === coterie.kind) card.setAttribute("aria-current", "true"); else card.removeAttribute("aria-current");

@@ -23,15 +23,24 @@ PER_SHEET = 200  # pictures that are loaded together: about 0.6 MB
 
 
 def page_order(data: ReportData) -> np.ndarray:
-    """All ids: by cluster, those in none last; in each the most confident first, those equally so (to 0.01) by closeness to its mean."""
+    """All ids: by cluster, those in none last; in each its prototype, then the most confident, those equally so (to 0.01) by closeness to
+    its mean."""
     labels_N, confidence_N = data.assigned.labels_N, data.assigned.confidence_N
     last_N = np.where(labels_N < 0, len(data.clusters), labels_N)
-    return np.lexsort((np.arange(len(labels_N)), -data.closeness_N, -confidence_N.round(2), last_N))
+    other_N = ~np.isin(np.arange(len(labels_N)), list(prototypes(data).values()))
+    return np.lexsort((np.arange(len(labels_N)), -data.closeness_N, -confidence_N.round(2), other_N, last_N))
+
+
+def prototypes(data: ReportData) -> dict[int, int]:
+    """The prototype of each cluster that has one."""
+    return {c.number: c.picks.prototype for c in data.clusters if c.picks.prototype is not None}
 
 
 def table(data: ReportData, order_N: np.ndarray, veil: Veil, kinds: list[dict[str, Any]], base: str) -> dict[str, Any]:
-    """Columns in the order of `order_N`: confidences and closeness in thousandths, places in ten-thousandths, `near` ids. kinds: as the page
-    shows them; base: where the originals lie, "" where that is not told."""
+    """Columns in the order of `order_N`: confidences and closeness in thousandths, places in ten-thousandths, `near` ids.
+
+    kinds: as the page shows them; base: where the originals lie, "" where that is not told.
+    """
     assigned = data.assigned
     xy_N2 = np.full((len(order_N), 2), -1.0)
     xy_N2[data.map.ids] = data.map.xy
@@ -65,13 +74,25 @@ def base(data: ReportData) -> str:
 def kinds(data: ReportData) -> list[dict[str, Any]]:
     """Those with pictures, as the script of the page has them; -1, the unsure, last."""
     names, told = data.names, confidence(data.environment).clusters
-    palette = colours(max(1, len(data.clusters)))
+    palette, marked = colours(max(1, len(data.clusters))), prototypes(data)
     found = [
-        {"number": c.number, "name": names.get(c.number, ""), "colour": palette[c.number], "told": told.get(c.number, "")}
+        {
+            "number": c.number,
+            "name": names.get(c.number, ""),
+            "colour": palette[c.number],
+            "told": told.get(c.number, ""),
+            "prototype": marked.get(c.number),
+        }
         for c in data.clusters
         if c.size
     ]
-    unsure = {"number": -1, "name": "", "colour": UNSURE_COLOUR, "told": "in no cluster: too little tells where they belong"}
+    unsure = {
+        "number": -1,
+        "name": "",
+        "colour": UNSURE_COLOUR,
+        "told": "in no cluster: too little tells where they belong",
+        "prototype": None,
+    }
     return found + [unsure] * bool((data.assigned.labels_N < 0).any())
 
 

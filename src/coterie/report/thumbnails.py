@@ -1,7 +1,7 @@
 """Small encoded pictures, packed into the tensors of pictures.safetensors and out again, and the attention maps of some of them.
 
-Those that tell most (choice.py) are kept larger, all others small. M pictures, P maps of h x w places. Every picture is encoded from bare pixels, so no metadata of the original (place, camera, author)
-gets in.
+Those that tell most (choice.py) are kept larger, all others small. M pictures, P maps of h x w places. Every picture is encoded from bare
+pixels, so no metadata of the original (place, camera, author) gets in.
 """
 
 import io

@@ -9,7 +9,7 @@
     return element;
   };
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
-  let state = null, gone = false;
+  let state = null;
   let confirmed = new Set(), nothing = new Set(), sizes = new Map();
   document.head.append(make("style", { textContent: STYLE }));
   const first = new Map([...kinds].map(([number, kind]) => [number, { ...kind }])); // as the method has them
@@ -58,17 +58,12 @@
       answer = await ask();
       told = await answer.json();
     } catch {
-      gone = true;
       tell("The server of this page is gone; nothing is written any more. Start coterie review again: all that is counted here is kept.", true);
       return null;
     }
     const now = answer.ok ? told : told.state;
-    gone = false;
     if (now) take(now);
-    if (!answer.ok) {
-      tell(told.error, true);
-      coterie.say(told.error);
-    }
+    if (!answer.ok) tell(told.error, true);
     return answer.ok ? now : null;
   };
   // One after the other, so that each knows how many came before it.
@@ -79,9 +74,7 @@
     const before = state, body = JSON.stringify({ seen: state.n_acts, act: what });
     return answered(() => fetch("act", { method: "POST", headers: { "Content-Type": "application/json" }, body })).then((now) => {
       if (!now) return null;
-      const text = what.act === "undo" ? `taken back: ${before.undo}` : now.undo;
-      tell(text);
-      coterie.say(text);
+      tell(what.act === "undo" ? `taken back: ${before.undo}` : now.undo);
       return now;
     });
   });
