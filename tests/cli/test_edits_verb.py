@@ -136,3 +136,10 @@ def test_damage_is_said_and_set_aside(coterie, run):
 def test_no_run(coterie, tmp_path):
     status, _, err = coterie("edits", tmp_path / "nothing")
     assert status == 2 and "there is no run folder" in err
+
+
+def test_a_recut_says_that_corrections_stay(coterie, run):
+    coterie("edits", run, "--rename", "1=seals")
+    status, _, err = coterie("recut", run, "--clusters", 3, "-o", "new")
+    assert status == 0 and f"what was corrected in {run} stays there" in err
+    assert not (run.parent / "new" / edits.FILE).exists()

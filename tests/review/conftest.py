@@ -1,6 +1,7 @@
 import http.client
 import json
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -64,7 +65,13 @@ def served(run, server):
 
 @pytest.fixture(scope="session")
 def server(made):
-    """In a thread of this process."""
+    with serving(made) as under_way:
+        yield under_way
+
+
+@contextmanager
+def serving(run):
+    """A review of `run`, in a thread of this process."""
     pytest.importorskip("starlette", reason="NO REVIEW: the extra is not installed")
     uvicorn = pytest.importorskip("uvicorn", reason="NO REVIEW: the extra is not installed")
     from coterie.review import serve
@@ -77,7 +84,7 @@ def server(made):
         kept(self, **more)
 
     uvicorn.Server.run = remember
-    thread = threading.Thread(target=serve.serve, args=(made, 0, lambda url: (urls.append(url), there.set())), daemon=True)
+    thread = threading.Thread(target=serve.serve, args=(run, 0, lambda url: (urls.append(url), there.set())), daemon=True)
     thread.start()
     try:
         while not there.wait(0.05):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import threading
 
@@ -10,17 +11,18 @@ import pytest
 from PIL import Image
 
 from coterie.errors import InputError
+from coterie.report import page
 from coterie.run import edits, manifest
 
-from .conftest import N
+from .conftest import N, serving
 
 pytest.importorskip("starlette", reason="NO REVIEW: the extra is not installed")
 from coterie.review.application import Review  # noqa: E402
 
 
 def test_the_page_and_its_state(served):
-    status, page, headers = served.ask("GET", "")
-    assert status == 200 and headers["content-type"].startswith("text/html") and b"const ORIGINALS = false" in page
+    status, html, headers = served.ask("GET", "")
+    assert status == 200 and headers["content-type"].startswith("text/html") and b"const ORIGINALS = false" in html
     assert headers["cache-control"] == "no-store" and headers["referrer-policy"] == "no-referrer" and headers["x-frame-options"] == "DENY"
     status, state, _ = served.ask("GET", "state")
     assert status == 200 and state["n_acts"] == 0 and len(state["labels"]) == N and state["undo"] is None and state["following"] == 4
@@ -180,6 +182,17 @@ def test_a_run_that_was_made_anew_meanwhile(made, tmp_path):
     answer = review._act({"act": "undo"}, 1)
     assert answer.status_code == 409 and b"made anew" in answer.body and (folder / edits.FILE).read_bytes() == kept
     assert review._answer().status_code == 409
+
+
+def test_many_pictures_lie_beside_the_page(run, monkeypatch):
+    monkeypatch.setattr(page, "MOST_IN_ONE", 10)
+    with serving(run) as served:
+        html = served.ask("GET", "")[1].decode()
+        names = re.findall(r"page/[a-z]+-[0-9a-f-]+\.js", html)
+        assert len(set(names)) == 2 and "connect-src 'self'" in html
+        for name in names:
+            status, script, headers = served.ask("GET", name)
+            assert status == 200 and script.startswith(b"coterie.") and headers["content-type"].startswith("text/javascript")
 
 
 def test_originals(made, tmp_path):

@@ -11,7 +11,10 @@ import time
 import numpy as np
 import pytest
 
+from coterie.report import page as report
 from coterie.run import edits
+
+from .conftest import serving
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -193,6 +196,19 @@ def test_two_windows(browser, run):
     finally:
         server.kill()
         server.wait()
+
+
+def test_pictures_beside_the_page(browser, run, monkeypatch):
+    monkeypatch.setattr(report, "MOST_IN_ONE", 10)
+    with serving(run) as served:
+        page = Page(browser, served.url)
+        page.js("coterie.show(2)")
+        drawn = "return [...document.querySelectorAll('#grid img')].filter((image) => image.naturalWidth).length"
+        until(lambda: page.js(drawn) == 15, "the pictures never came")
+        page.key("k")
+        page.wait_for(1)
+        assert same(page, run).not_kinds == {2}
+        assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 
 def look(page, browser, folder):

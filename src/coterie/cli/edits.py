@@ -47,17 +47,17 @@ def edits(
         acts.append(lambda now, text=text: _split(run, now, text))  # type: ignore[misc]
     for text in move or []:
         acts.append(lambda now, text=text: _move(now, text))  # type: ignore[misc]
-    for number in not_a_kind or []:
-        later({"act": "not_a_kind", "cluster": number})
-    for number in confirm or []:
-        later({"act": "confirm", "cluster": number})
-    for name in ["undo"] * undo + ["redo"] * redo:
-        later({"act": name})
+    for cluster in not_a_kind or []:
+        later({"act": "not_a_kind", "cluster": cluster})
+    for cluster in confirm or []:
+        later({"act": "confirm", "cluster": cluster})
+    for way in ["undo"] * undo + ["redo"] * redo:
+        later({"act": way})
     now = kept.edited(known)
     for act in acts:
         now = kept.append(known, act(now), seen=now.n_acts)
-    told = _told(run, now, known.cluster_N)
-    answer(told, json_, _text(told, now))
+    found = _told(run, now, known.cluster_N)
+    answer(found, json_, _text(found, now))
 
 
 def _told(run: Path, now: Any, method_N: Any) -> dict[str, Any]:
