@@ -105,10 +105,12 @@
   addEventListener("afterprint", () => coterie.drawn());
   matchMedia("print").addEventListener("change", () => coterie.drawn());
 
-  form.addEventListener("input", (event) => {
-    if (event.target.name === "kind") coterie.show(event.target.value === "" ? null : +event.target.value);
-    else coterie.filter();
-  });
+  for (const name of ["input", "change"]) { // a list may tell of the second alone
+    form.addEventListener(name, (event) => {
+      if (event.target.name === "kind") coterie.show(event.target.value === "" ? null : +event.target.value);
+      else coterie.filter();
+    });
+  }
   form.addEventListener("submit", (event) => event.preventDefault());
 
   // A click opens; on the corner, or while some are selected, it selects; with Shift up to here.
