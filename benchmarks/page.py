@@ -1,7 +1,7 @@
 """What the page of a run costs: seconds to write, bytes, and in headless Chromium the first paint, the tab's memory and frames a second.
 
 The run is k-means on the pixels of Imagenette's pictures of 96 px. The page is opened from its file; then all kinds are shown and scrolled
-through. `write_seconds` are of the first report, which makes the map; `memory_mb` is what the tab's process holds after it, at its highest.
+through. `write_seconds` are of the first report, which makes the map, `cpu_seconds` those of its processor; `memory_mb` is what the tab's process holds after it, at its highest.
 Needs chromium, chromedriver and the extra `test`.
 """
 
@@ -51,13 +51,16 @@ def main() -> None:
 
 
 def measure(n: int, run: Path) -> None:
-    pictures = np.concatenate([load_packed("imagenette96", split)[0] for split in ("train", "test")])
-    order = np.random.default_rng(0).permutation(len(pictures))[:n]
+    pictures, _, _ = load_packed("imagenette96")
+    order = np.random.default_rng(0).permutation(len(pictures))[np.arange(n) % len(pictures)]  # some come twice
     np.save(run.with_suffix(".npy"), pictures[order])
     coterie("fit", str(run.with_suffix(".npy")), "-o", str(run), "--method", "kmeans", "--encoder", "pixels", "--clusters", "10")
+    before = os.times()
     seconds = coterie("report", str(run))
+    after = os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
     files = [run / "report.html", *(run / "report").glob("*")]
-    row = {"images": n, "write_seconds": round(seconds, 1), "files": len(files)}
+    row = {"images": n, "write_seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "files": len(files)}
     row |= {
         "page_mb": round((run / "report.html").stat().st_size / 1e6, 2),
         "all_mb": round(sum(file.stat().st_size for file in files) / 1e6, 2),
