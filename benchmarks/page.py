@@ -1,8 +1,8 @@
 """What the page of a run costs: seconds to write, bytes, and in headless Chromium the first paint, the tab's memory and frames a second.
 
 The run is k-means on the pixels of Imagenette's pictures of 96 px. The page is opened from its file; then all kinds are shown and scrolled
-through. `write_seconds` are of the first report, which makes the map, `cpu_seconds` those of its processor; `memory_mb` is what the tab's process holds after it, at its highest.
-Needs chromium, chromedriver and the extra `test`.
+through. `write_seconds` are of the first report, which makes the map, `cpu_seconds` those of its processor; `memory_mb` is what the tab's
+process holds after it, at its highest. Needs chromium, chromedriver and the extra `test`.
 """
 
 import argparse

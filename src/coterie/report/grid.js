@@ -75,6 +75,7 @@
     figure.style.cssText = `width:${side}px;transform:translate(${column * (side + GAP)}px,${row * (side + CAPTION + GAP)}px);--k:${kinds.get(picture.kind).colour}`;
     figure.id = `picture-${picture.id}`;
     figure.dataset.index = i;
+    figure.dataset.name = picture.name; // shown where the run keeps no thumbnail
     figure.setAttribute("role", "option");
     figure.setAttribute("aria-selected", chosen);
     figure.tabIndex = i === focus ? 0 : -1;
