@@ -20,8 +20,10 @@ from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-         "--disable-component-update --disable-sync --hide-scrollbars --window-size=1280,1000").split()  # fmt: skip
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--window-size=1280,1000"),
+]
 DRAWN = """const done = arguments[0];
 Promise.all([...document.querySelectorAll("#store img, #grid img")].map(async (image) => {
   image.loading = "eager";
@@ -29,14 +31,23 @@ Promise.all([...document.querySelectorAll("#store img, #grid img")].map(async (i
   return image.naturalWidth > 0;
 })).then((all) => done([all.length, all.filter(Boolean).length]));"""
 CONTRAST = """
-const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
-const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
-const light = (colour) => rgb(colour).slice(0, 3).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const paper = (element) => { for (let at = element; at; at = at.parentElement) { const found = getComputedStyle(at).backgroundColor; if (rgb(found)[3] > 250) return found; } return "white"; };
+const dot = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+const rgb = (colour) => {
+  dot.clearRect(0, 0, 1, 1);
+  dot.fillStyle = colour;
+  dot.fillRect(0, 0, 1, 1);
+  return [...dot.getImageData(0, 0, 1, 1).data];
+};
+const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+const light = (colour) => rgb(colour).slice(0, 3).reduce((sum, c, i) => sum + linear(c / 255) * [0.2126, 0.7152, 0.0722][i], 0);
+const paper = (element) => {
+  const found = getComputedStyle(element).backgroundColor;
+  return rgb(found)[3] > 250 || !element.parentElement ? found : paper(element.parentElement);
+};
 const bad = new Set();
 for (const element of document.querySelectorAll("body *:not(script, style, option, i, svg *, td)")) {
-  if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()) || !element.getClientRects().length) continue;
+  const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+  if (!text || !element.getClientRects().length) continue;
   const [a, b] = [light(getComputedStyle(element).color), light(paper(element))].sort((x, y) => y - x);
   if ((a + 0.05) / (b + 0.05) < 4.5) bad.add(`${element.tagName}.${element.className} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
 }
@@ -65,8 +76,8 @@ def browser():
 def look(browser, page, width=1280, height=900, dark=False):
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    asked = {"prefers-color-scheme": "dark" if dark else "light", "prefers-reduced-motion": "reduce"}  # scrolled to is there at once
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": name, "value": value} for name, value in asked.items()]})
     browser.get("about:blank")
     browser.get_log("browser")
     browser.get(page.as_uri())
@@ -138,6 +149,7 @@ def test_a_picture_is_seen_large(plain_run, tmp_path, browser):
 def test_selecting_and_keeping_the_list(plain_run, tmp_path, browser):
     data = read(plain_run)
     look(browser, write(plain_run, tmp_path / "page.html"))
+    browser.execute_script("document.querySelector('#pictures').scrollIntoView()")
     shown = browser.execute_script("return coterie.shown")
     assert {int(data.assigned.labels_N[i]) for i in shown} == {0} and len(shown) == 15, "the largest kind, in full"
     ActionChains(browser).move_to_element_with_offset(tile(browser, 1), -50, -60).click().perform()
@@ -230,7 +242,8 @@ def test_the_map(plain_run, tmp_path, browser):
     perform(browser, pointer)
     inside = browser.execute_script("""const [x, y, far] = arguments, width = document.querySelector('#cloud').clientWidth;
         const at = (part) => (0.024 + part * 0.952) * width;
-        return coterie.pictures.filter((one) => Math.abs(at(one.x) - x) < far - 2 && at(one.y) > y - 18 && at(one.y) < y + far - 2).map(({id}) => id);""",
+        return coterie.pictures
+          .filter((one) => Math.abs(at(one.x) - x) < far - 2 && at(one.y) > y - 18 && at(one.y) < y + far - 2).map(({id}) => id);""",
         x, y, far)  # fmt: skip
     assert target in selected(browser) and set(inside) <= selected(browser) and len(selected(browser)) < 30
     assert complaints(browser) == []
@@ -263,8 +276,8 @@ def test_another_script_can_build_on_it(plain_run, tmp_path, browser):
     assert complaints(browser) == []
 
 
-@pytest.mark.slow
-def test_many_pictures_are_loaded_as_they_are_scrolled_to(tmp_path, browser):
+def test_many_pictures_are_loaded_as_they_are_scrolled_to(tmp_path, browser, monkeypatch):
+    monkeypatch.setattr("coterie.report.layout.AT_MOST", 300)  # seconds instead of a minute
     labels = np.arange(2500) % 4
     features, p = blobs(labels, 4)
     few = drawings(labels[:50], 40)

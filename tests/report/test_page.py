@@ -165,7 +165,12 @@ def many_run(tmp_path_factory):
     labels = np.arange(2300) % 5
     features, p = blobs(labels, 5)
     few = drawings(labels[:50], 40)
-    return fake_run(tmp_path_factory.mktemp("many") / "run", [f"{i}.png" for i in labels], few * 46, labels, p, features)
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("coterie.report.layout.AT_MOST", 300)  # a map in seconds
+    run = fake_run(tmp_path_factory.mktemp("many") / "run", [f"{i}.png" for i in labels], few * 46, labels, p, features)
+    read(run)
+    monkeypatch.undo()
+    return run
 
 
 def test_many_pictures_lie_beside_the_page(many_run, tmp_path):

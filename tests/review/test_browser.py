@@ -184,7 +184,7 @@ def test_two_windows(browser, run):
     server, url = started(run)
     try:
         page = Page(browser, url)
-        page.js("coterie.show(1)")
+        page.js("document.documentElement.style.scrollBehavior = 'auto'; coterie.show(1, true)")
         edits.append(run, {"act": "rename", "cluster": 2, "name": "cats"})  # as another window does
         page.key("c")
         until(lambda: "was faster" in page.js("return document.querySelector('#review span').textContent"), "no conflict was said")
@@ -192,7 +192,7 @@ def test_two_windows(browser, run):
         page.key("c")
         page.wait_for(2)
         assert same(page, run).confirmed_N.sum() == 15
-        assert page.js("return document.querySelectorAll('#grid [data-confirmed]').length") > 0
+        until(lambda: page.js("return document.querySelectorAll('#grid [data-confirmed]').length") > 0, "what is confirmed has no mark")
     finally:
         server.kill()
         server.wait()
@@ -202,7 +202,7 @@ def test_pictures_beside_the_page(browser, run, monkeypatch):
     monkeypatch.setattr(report, "MOST_IN_ONE", 10)
     with serving(run) as served:
         page = Page(browser, served.url)
-        page.js("coterie.show(2)")
+        page.js("document.documentElement.style.scrollBehavior = 'auto'; coterie.show(2, true)")
         drawn = "return [...document.querySelectorAll('#grid img')].filter((image) => image.naturalWidth).length"
         until(lambda: page.js(drawn) == 15, "the pictures never came")
         page.key("k")

@@ -75,6 +75,7 @@
     figure.style.cssText = `width:${side}px;transform:translate(${column * (side + GAP)}px,${row * (side + CAPTION + GAP)}px);--k:${kinds.get(picture.kind).colour}`;
     figure.id = `picture-${picture.id}`;
     figure.dataset.index = i;
+    figure.dataset.name = picture.name; // shown where the run keeps no thumbnail
     figure.setAttribute("role", "option");
     figure.setAttribute("aria-selected", chosen);
     figure.tabIndex = i === focus ? 0 : -1;
@@ -105,10 +106,12 @@
   addEventListener("afterprint", () => coterie.drawn());
   matchMedia("print").addEventListener("change", () => coterie.drawn());
 
-  form.addEventListener("input", (event) => {
-    if (event.target.name === "kind") coterie.show(event.target.value === "" ? null : +event.target.value);
-    else coterie.filter();
-  });
+  for (const name of ["input", "change"]) { // a list may tell of the second alone
+    form.addEventListener(name, (event) => {
+      if (event.target.name === "kind") coterie.show(event.target.value === "" ? null : +event.target.value);
+      else coterie.filter();
+    });
+  }
   form.addEventListener("submit", (event) => event.preventDefault());
 
   // A click opens; on the corner, or while some are selected, it selects; with Shift up to here.

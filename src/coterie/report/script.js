@@ -203,8 +203,10 @@ window.coterie = {
       card.toggleAttribute("data-open", kind.number === coterie.kind);
       if (kind.number === coterie.kind) card.setAttribute("aria-current", "true"); else card.removeAttribute("aria-current");
     }
-    const select = one("#filter").elements.kind;
-    select.replaceChildren(new Option("all", ""), ...coterie.listed().map((kind) => new Option(coterie.called(kind.number), kind.number)));
+    const select = one("#filter").elements.kind, words = ["all", ...coterie.listed().map(({ number }) => coterie.called(number))];
+    if ([...select.options].map(({ text }) => text).join("\n") !== words.join("\n")) {
+      select.replaceChildren(new Option("all", ""), ...coterie.listed().map(({ number }) => new Option(coterie.called(number), number)));
+    }
     select.value = coterie.kind ?? "";
   };
   const drawHead = () => {
