@@ -14,11 +14,11 @@ BIN := .venv/bin
 	touch $@
 
 .venv/test.stamp: pyproject.toml | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos,onnx,notebook]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos,onnx,notebook,review]"
 	touch $@ .venv/demo.stamp
 
 .venv/bench.stamp: pyproject.toml | .venv/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos,onnx,notebook,bench]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,heic,photos,onnx,notebook,review,bench]"
 	touch $@ .venv/test.stamp .venv/demo.stamp
 
 demo: .venv/demo.stamp

@@ -32,8 +32,9 @@ MAY_TOUCH: dict[str, set[str]] = {
     "export": {"images", "run", "networks", "errors", "__init__"},  # networks for onnx.py alone
     "compare": {"evaluate", "report", "export", "images", "learning", "run", "errors"},  # of learning its words alone
     "fitting": {"methods", "networks", "images", "run", "learning", "clustering", "report", "export", "errors", "__init__"},
+    "review": {"fitting", "report", "images", "run", "errors"},
     "estimators": {"fitting", "evaluate", "report", "export", "networks", "images", "run", "errors"},
-    "cli": {"fitting", "methods", "compare", "evaluate", "report", "export", "networks", "images", "run", "errors", "__init__"},
+    "cli": {"review", "fitting", "methods", "compare", "evaluate", "report", "export", "networks", "images", "run", "errors", "__init__"},
     "__main__": {"cli"},
     "__init__": {"estimators", "images", "errors"},  # the public face, lazy; only its version is read from below
 }
@@ -132,6 +133,11 @@ def test_no_arrow_runs_in_a_circle():
 )
 def test_one_room_knows_it(module, only):
     assert [name for name in FILES if touches(name, module)] == [only]
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn"])
+def test_only_the_review_knows_a_server(module):
+    assert {room(name) for name in FILES if touches(name, module)} == {"review"}
 
 
 def test_only_the_terminals_door_knows_typer():

@@ -80,7 +80,7 @@ def drawn(rng, state):
     if act == "move":
         ids = [int(i) for i in rng.choice(len(sorted_N), int(rng.integers(1, 9)), replace=False)]
         return {"act": act, "ids": ids, "cluster": int(rng.choice([-1, state["next"], *kinds]))}
-    if act == "confirm" and rng.random() < 0.5:
-        may = [i for i, c in enumerate(sorted_N) if c >= 0 and c not in state["no"]]
-        return {"act": act, "ids": [int(i) for i in rng.choice(may, min(5, len(may)), replace=False)]} if may else {"act": act, "cluster": cluster}
+    may = [i for i, c in enumerate(sorted_N) if c >= 0 and c not in state["no"]]
+    if act == "confirm" and may and rng.random() < 0.5:
+        return {"act": act, "ids": [int(i) for i in rng.choice(may, min(5, len(may)), replace=False)]}
     return {"act": act} if act in ("undo", "redo") else {"act": act, "cluster": cluster}

@@ -13,7 +13,7 @@ def done(*acts, start=SORTED_N, k=None):
     """Each act completed as it is written, then all replayed."""
     written = []
     for act in acts:
-        written.append(complete(act, replay(start, written, k)))
+        written.append(complete(act, lambda: replay(start, written, k)))
     return replay(start, written, k)
 
 
@@ -97,7 +97,7 @@ def test_undo_and_redo_without_end():
     acts = [rename(0, "cats"), move([5], 0), split(0, [0, 1], [2, 5]), merge(1, 2)]
     written = []
     for act in acts:
-        written.append(complete(act, replay(SORTED_N, written)))
+        written.append(complete(act, lambda: replay(SORTED_N, written)))
     states = [replay(SORTED_N, written[:i]) for i in range(5)]
     for back in range(5):
         found = replay(SORTED_N, written + [UNDO] * back)

@@ -1,5 +1,6 @@
 """The verb that gives a finished run another number of clusters."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,8 +27,11 @@ def recut(
     from coterie import fitting
     from coterie.fitting.recut import recut as make
     from coterie.fitting.recut_files import in_words
+    from coterie.run import edits
 
     done = make(run, output, clusters, merges, splits)
+    if (run / edits.FILE).exists():
+        print(f"what was corrected in {run} stays there: {output} is made of what the method said", file=sys.stderr)
     shown = fitting.summary(output)
     told: dict[str, Any] = done | {name: shown[name] for name in ("method", "n_images", "sizes", "health", "verdict")}
     told["seconds"] = round(time.monotonic() - started, 2)

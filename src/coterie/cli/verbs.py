@@ -15,8 +15,10 @@ import typer
 from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     compare,  # noqa: F401
+    edits,  # noqa: F401
     export,  # noqa: F401
     recut,  # noqa: F401
+    review,  # noqa: F401
     show,  # noqa: F401
     shown,
     update,  # noqa: F401

@@ -20,7 +20,7 @@ from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 
 GREY = 0.299, 0.587, 0.114  # of red, green and blue (ITU-R BT.601)
-TOLD, OF_EACH = 100, 20  # groups, and ids of each, that a run keeps
+TOLD, OF_EACH = 2_000, 100  # groups, and ids of each, that a run keeps
 BY_PIXELS = 0.98  # cosine of small pictures, each seen from its mean colour, where there are no features yet to confirm a near-duplicate:
 # of 5,000 pictures of MNIST, Fashion-MNIST and CIFAR-10 that leaves 0, 4 and 0; copies of Caltech-101's are found as often as with 0.95
 

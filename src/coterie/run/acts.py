@@ -1,7 +1,7 @@
 """What a person can do to a sorting, as plain data, and the sorting after it. An act is {act, ...}:
 
     rename      cluster, name             "" takes the name away; no two clusters have one name
-    merge       clusters, into            `into` is one of them and stays, the others are gone; it keeps its name, or takes the first there is
+    merge       clusters, into            `into` is one of them and stays, the others are gone; with its name, or the first there is
     split       cluster, parts, into      parts: the ids of all its pictures, part by part; into: their clusters, the first is the old one
     move        ids, cluster              -1: unsure; the number `following`: a new cluster
     not_a_kind  cluster                   its pictures stay together, but it is nothing that counts
@@ -77,22 +77,50 @@ def replay(cluster_N: np.ndarray, acts: Iterable[Act], k: int | None = None) -> 
     return Edited(now.cluster_N, now.names, now.confirmed_N, frozenset(now.not_kinds), clusters, following, applied, backwards, n_acts)
 
 
-def complete(act: Act, now: Edited) -> Act:
-    """An act as it is written: ids in order, a name in one line, and the clusters that were left to be chosen: of a merge the largest stays,
-    of a split the first part keeps the number."""
+def complete(act: Act, now: Callable[[], Edited]) -> Act:
+    """An act as it is written: ids in order, a name in one line, and the clusters that were left to be chosen: of a merge the largest
+    stays, of a split the first part keeps the number. now: the sorting before it, asked for only where it is needed."""
     done = dict(act)
     if act.get("act") == "rename" and isinstance(act.get("name"), str):
         done["name"] = unicodedata.normalize("NFC", " ".join(act["name"].split()))
     if act.get("act") == "merge" and "into" not in act:
         numbers = _numbers(act, "clusters", act.get("clusters"))
-        done["into"] = max(numbers, key=lambda one: (int((now.cluster_N == one).sum()), -one))
+        before = now()
+        done["into"] = max(numbers, key=lambda one: (int((before.cluster_N == one).sum()), -one))
     if act.get("act") == "split" and "into" not in act:
         parts = _parts(act)
         done["parts"] = [sorted(part) for part in parts]
-        done["into"] = [act.get("cluster"), *range(now.following, now.following + len(parts) - 1)]
+        done["into"] = [act.get("cluster"), *range(following := now().following, following + len(parts) - 1)]
     if "ids" in act:
         done["ids"] = sorted(_numbers(act, "ids", act["ids"]))
     return done
+
+
+def in_words(act: Act) -> str:
+    """What an act does, in one line."""
+    name = act["act"]
+    if name == "rename":
+        return f"cluster {act['cluster']} is called {act['name']}" if act["name"] else f"cluster {act['cluster']} has no name"
+    if name == "merge":
+        return f"clusters {_listed(act['clusters'])} are {act['into']}"
+    if name == "split":
+        return f"cluster {act['cluster']} is {_listed(f'{c} ({len(part):,})' for c, part in zip(act['into'], act['parts']))}"
+    if name == "move":
+        return f"{_pictures(act)} {'unsure' if act['cluster'] == UNSURE else 'into cluster ' + str(act['cluster'])}"
+    if name == "not_a_kind":
+        return f"cluster {act['cluster']} is not a kind"
+    if name == "confirm":
+        return f"cluster {act['cluster']} is right" if "cluster" in act else f"{_pictures(act)} where they belong"
+    return str(name)
+
+
+def _listed(words: Iterable[Any]) -> str:
+    *most, last = map(str, words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _pictures(act: Act) -> str:
+    return f"{len(act['ids']):,} picture{'s' * (len(act['ids']) != 1)}"
 
 
 class _Sorting:
@@ -112,10 +140,10 @@ class _Sorting:
         return number
 
     def ids(self, act: Act, numbers: Any) -> np.ndarray:
-        found = np.array(_numbers(act, "ids", numbers), np.int64)
-        if found.min() < 0 or found.max() >= len(self.cluster_N):
+        found = _numbers(act, "ids", numbers)
+        if min(found) < 0 or max(found) >= len(self.cluster_N):
             raise InputError(f"{act['act']}: the ids of the pictures are 0 to {len(self.cluster_N) - 1:,}")
-        return found
+        return np.array(found, np.int64)
 
     def rename(self, act: Act, new: range) -> None:
         cluster, name = self.cluster(act, act["cluster"]), act["name"]
@@ -134,7 +162,8 @@ class _Sorting:
             raise InputError("merge: wanted two different clusters, or more, and one of them to stay")
         names = [self.names.pop(one) for one in (into, *numbers) if one in self.names]
         self.names |= {into: names[0]} if names else {}
-        self.cluster_N[np.isin(self.cluster_N, numbers)] = into
+        for one in numbers:
+            self.cluster_N[self.cluster_N == one] = into
         self.clusters -= {*numbers} - {into}
         self.not_kinds -= {*numbers} - {into}
         if into in self.not_kinds:
@@ -179,7 +208,7 @@ DO: dict[str, Callable[[_Sorting, Act, range], None]] = {
     "rename": _Sorting.rename, "merge": _Sorting.merge, "split": _Sorting.split, "move": _Sorting.move,
     "not_a_kind": _Sorting.not_a_kind, "confirm": _Sorting.confirm,
 }  # fmt: skip
-FIELDS = {
+FIELDS: dict[str, list[set[str]]] = {
     "rename": [{"cluster", "name"}], "merge": [{"clusters", "into"}], "split": [{"cluster", "parts", "into"}],
     "move": [{"ids", "cluster"}], "not_a_kind": [{"cluster"}], "confirm": [{"cluster"}, {"ids"}], "undo": [set()], "redo": [set()],
 }  # fmt: skip

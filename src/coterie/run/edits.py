@@ -27,6 +27,8 @@ __all__ = ["Act", "Conflict", "Edited", "Said", "append", "edited", "read", "rep
 
 FILE = "edits.jsonl"
 BEGIN = "begin"
+_END = b', "check": "%s"}\n'  # of a line
+_NONE = b"0" * 16
 
 
 class Conflict(InputError):
@@ -34,7 +36,7 @@ class Conflict(InputError):
 
 
 class Said(NamedTuple):
-    """What the method said of a run's images: cluster_N int64, -1 unsure; k clusters; the sha256 of the table, and its place on the disk."""
+    """What the method said of a run's images: cluster_N int64, -1 unsure; k clusters; the sha256 of the table, and where it lies."""
 
     run: Path
     cluster_N: np.ndarray
@@ -81,17 +83,18 @@ def append(run: Path | Said, act: Act, seen: int | None = None) -> Edited:
     with _held(path, fcntl.LOCK_EX) as handle:
         log = _log(known, handle)
         if seen is not None and seen != len(log.acts):
-            raise Conflict(f"{len(log.acts)} acts are written, {seen} were seen: another window, or person, was faster; look, and act again")
-        before = _after(known, log.acts, log)
-        made = {"n": len(log.acts) + 1, "time": _now(), **complete(act, before)}
+            raise Conflict(f"{len(log.acts)} acts are written, {seen} were seen: another window was faster; look, and act again")
+        made = {"n": len(log.acts) + 1, "time": _now(), **complete(act, lambda: _after(known, log.acts, log))}
         after = _after(known, [*log.acts, made], log)
         lines, check = [], log.check
         begin = {"n": 0, "time": _now(), "act": BEGIN, "table": known.table, "n_images": len(known.cluster_N), "n_clusters": known.k}
         for told in [made] if log.table else [begin, made]:
-            check = _check(check, told)
-            lines.append(json.dumps(told | {"check": check}) + "\n")
-        _write(handle, log.whole, "".join(lines).encode())
-    disk.sync(known.run)
+            body = json.dumps(told).encode()
+            check = _check(check, body)
+            lines.append(body[:-1] + _END % check.encode())
+        _write(handle, log.whole, b"".join(lines))
+        if not log.table:
+            disk.sync(known.run)
     return after
 
 
@@ -153,7 +156,7 @@ def _parsed(handle: int | None) -> Log:
         if isinstance(told, str):
             wrong = f"line {n + 1} {told}"
             break
-        check, whole = told.pop("check"), whole + len(line)
+        check, whole = told["check"], whole + len(line)
         if n:
             acts.append(told)
         else:
@@ -164,18 +167,16 @@ def _parsed(handle: int | None) -> Log:
 
 def _line(line: bytes, before: str, n: int) -> Act | str:
     """A line that is as it was written; else what is wrong with it."""
-    try:
-        told = json.loads(line)
-    except (ValueError, RecursionError):
-        return "is no json"
-    if not isinstance(told, dict) or told.get("check") != _check(before, {key: one for key, one in told.items() if key != "check"}):
+    check = _check(before, line[: -len(_END % _NONE)] + b"}")
+    if not line.endswith(_END % check.encode()):
         return "does not have its checksum"
+    told = json.loads(line)
     right = told.get("n") == n and (told.get("act") == BEGIN and isinstance(told.get("table"), str)) == (n == 0)
     return told if right else f"is not act {n}"
 
 
-def _check(before: str, told: Act) -> str:
-    return hashlib.sha256((before + json.dumps(told, sort_keys=True)).encode()).hexdigest()[:16]
+def _check(before: str, body: bytes) -> str:
+    return hashlib.sha256(before.encode() + body).hexdigest()[:16]
 
 
 def _write(handle: int, at: int, content: bytes) -> None:
