@@ -21,7 +21,7 @@ from coterie.networks.heads import Heads
 from coterie.run import Run
 
 MOST = 100  # neighbours
-RANGE = 0.5, 2.0  # times the usual number of neighbours, in the narrowest and the widest neighbourhoods
+RANGE = 0.7, 2.5  # times the usual number of neighbours, in the narrowest and the widest neighbourhoods
 SAMPLE, EACH = 5000, 50  # rows that are cut, at most, or so many a cluster: what a cut costs grows with them
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
