@@ -1,6 +1,6 @@
 """A method on digits over seeds: `python -m benchmarks.digits [--method scan] [--seeds 8] [--first 100] [--set FIELD=VALUE ...]`.
 
-A row per seed; seeds done are skipped. Settings are chosen on seeds 0 to 9, results are those of seeds from 100 on. DeepCluster gets a second
+A row per seed; seeds done are skipped. Settings are chosen on seeds 0 to 9, results are of seeds from 100 on. DeepCluster gets a second
 row, in settling.csv: NMI of successive clusterings and share of re-assigned images at the start and at the end. Each seed trains its own
 pretext. True labels are read after the fit, by `evaluate`.
 """

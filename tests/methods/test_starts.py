@@ -10,7 +10,7 @@ from coterie.networks.heads import Heads
 
 
 def rings(n: int = 120, k: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Kinds that lie along arcs of one circle, each as long as the gap beside it is short: neighbours tell them, and no plane alone does."""
+    """Kinds that lie along arcs of one circle with small gaps between: neighbours tell them."""
     kinds_N = torch.arange(n) % k
     place_N = (kinds_N + 0.8 * torch.rand(n, generator=torch.Generator().manual_seed(0))) * 2 * torch.pi / k
     return torch.stack([place_N.cos(), place_N.sin()], 1), kinds_N

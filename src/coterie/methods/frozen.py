@@ -27,7 +27,7 @@ from coterie.methods.starts import MOST, graph, starts, teach
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
-WIDER = 1.6  # times as many neighbours for every second head
+WIDER = 1.6  # times as many neighbours for the start of every second head
 
 
 @dataclass(frozen=True)
