@@ -29,6 +29,7 @@ HEADS = {
     "k-means unit": ("kmeans", {"rows": "unit"}),
     "k-means whitened": ("kmeans", {"rows": "whitened"}),
     "scan": ("scan", {}),
+    "scan random start": ("scan", {"start": "random"}),
     "scan all columns": ("scan", {"components": 0}),
     "temi": ("temi", {}),
     "temi spectral start": ("temi", {"start": "spectral"}),

@@ -27,7 +27,8 @@ def clustered(encoder, images, run, k: int = 3) -> Fitted:
 @pytest.mark.parametrize("include_self", [False, True])
 def test_an_image_is_paired_with_its_neighbours(run, watch, include_self):
     z_ND, pairs = torch.eye(N), watch(scan, "scan_loss")
-    config = scan.Config(n_clusters=4, n_heads=2, include_self=include_self, cluster_epochs=2, cluster_steps=9, cluster_rate=1e-20)
+    settings = {"n_heads": 2, "start": "random", "cluster_epochs": 2, "cluster_steps": 9, "cluster_rate": 1e-20}
+    config = scan.Config(n_clusters=4, include_self=include_self, **settings)
     start = Run(seed=run.seed, devices=run.devices).new("heads", Heads, N, 4, 2)
     start.standardise(z_ND)
     all_HNK = start(z_ND)

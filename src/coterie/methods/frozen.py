@@ -27,6 +27,8 @@ from coterie.methods.starts import MOST, graph, starts, teach
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
+WIDER = 1.6  # times as many neighbours for the start of every second head
+
 
 @dataclass(frozen=True)
 class Config(FinalConfig):
@@ -44,7 +46,7 @@ def prepare(z_ND: Tensor, config: Config, run: Run) -> tuple[Reduced, Neighbours
     """The rows, their neighbours for the widest neighbourhood, and how many of these are the usual one."""
     rows = run.once("rows", reduced, z_ND, config.spaces, config.components and max(config.components, 2 * config.n_clusters))
     count = min(len(z_ND) - 1, config.n_neighbors or neighbourhood(len(z_ND), config.n_clusters, MOST))
-    return rows, graph(z_ND, rows, count, run), count
+    return rows, graph(z_ND, rows, round(WIDER * count), run), count
 
 
 def begin(
@@ -53,7 +55,8 @@ def begin(
     """Heads learn the clusters they start from; as they are with start=random. `temperature` divides their logits."""
     if config.start == "random":
         return
-    labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, count, config.n_clusters, config.n_heads, run)
+    widths = [found.index_NK.shape[1] if head % 2 else count for head in range(config.n_heads)]
+    labels_HN = run.once("starts", starts, found.index_NK, found.similarity_NK, widths, config.n_clusters, run)
     if config.start == "both" and config.n_heads > 1:
         labels_HN[-1] = of_scan(z_ND, found.index_NK, config, run)
     teach(heads, rows_Nd, labels_HN, run, temperature)

@@ -11,7 +11,7 @@ from the published code. Shapes: N images, B batch, D feature, H heads, K cluste
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
 from coterie.methods.sizes import Sizes, uneven
-from coterie.methods.starts import MOST, graph, starts, teach
+from coterie.methods.starts import begin
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
 from coterie.networks.teacher import follow, teacher_of
@@ -43,7 +43,7 @@ TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
 PUBLISHED = 20  # neighbours, SCAN sec. 3.1
 HEADS = 20, 4  # at most, which cost about as much as three would; at least
-FEW = 20  # clusters, which heads on the axes of frozen features find from anywhere; with more, half of them start from the graph's
+FEW = 20  # clusters, which heads on the axes of given weights' features find from anywhere
 CLUSTERS = 400  # of all heads, at most: what they cost grows with these
 
 
@@ -55,6 +55,7 @@ class Config(FinalConfig):
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, above 20 clusters 400 / n_clusters, or 4
+    start: Literal["both", "random"] = "both"  # of the heads: half from spectral clusterings, half at random; random: all, as published
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
     sizes: Sizes = "auto"  # of the kinds: even or uneven; auto: uneven where the clusters of the graph of neighbours are
     uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
@@ -117,8 +118,8 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, heads_of(config))  # type: ignore[assignment]
     if rows is None:
         heads.standardise(z_ND)
-    elif config.n_clusters > FEW:
-        begin(heads, whole_ND, rows, config, run)
+    if config.start == "both" and (rows is None or config.n_clusters > FEW):
+        begin(heads, whole_ND, rows, run)
     best = heads.select(0)
     optimizer = Adam(heads.parameters())
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
@@ -151,14 +152,6 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             **vital_signs(p_HNK[head]),
         )
     return best if rows is None else folded(best, rows)
-
-
-def begin(heads: Heads, z_ND: Tensor, rows: Reduced, config: Config, run: Run) -> None:
-    """Half of the heads start from spectral clusterings."""
-    count = neighbourhood(len(z_ND), config.n_clusters, MOST)
-    index_NK, similarity_NK = graph(z_ND, rows, count, run)
-    half = max(1, len(heads.weight) // 2)
-    teach(heads, rows.rows_Nd, run.once("starts", starts, index_NK, similarity_NK, count, config.n_clusters, half, run), run)
 
 
 def on_axes(z_ND: Tensor, config: Config, run: Run) -> Reduced | None:
