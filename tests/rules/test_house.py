@@ -172,10 +172,16 @@ def test_pure_blocks_know_no_run(name):
     assert not touches(name, "coterie.run") and not touches(name, "coterie.images")
 
 
-RUN_WITHOUT_TORCH = {False: ("coterie.run.files", "coterie.run.machine"), True: ("coterie.run.manifest", "coterie.run.disk")}
+RUN_WITHOUT_TORCH = {
+    False: ("coterie.run.files", "coterie.run.machine", "coterie.run.edits", "coterie.run.acts"),
+    True: ("coterie.run.manifest", "coterie.run.disk", "coterie.run.files", "coterie.run.acts"),
+}
 
 
-@pytest.mark.parametrize("name", files("report/*.py", "export.py", "run/files.py", "run/manifest.py", "run/disk.py"))
+PLAIN = files("report/*.py", "export.py", *(f"run/{name}.py" for name in ("files", "manifest", "disk", "acts", "edits")))
+
+
+@pytest.mark.parametrize("name", PLAIN)
 def test_report_and_export_know_no_torch_and_no_method(name):
     for module in ("torch", "timm", "coterie.methods", "coterie.networks", "coterie.fitting"):
         assert not touches(name, module), f"{name} imports {module}"

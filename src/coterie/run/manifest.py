@@ -1,7 +1,7 @@
 """manifest.json: size and checksum of every file of a finished run, so that a run knows when it is damaged.
 
 It is written last: a folder that has one is finished. `sha256sum` gives the same checksums. Runs of older versions have none; their files
-are read as they are, only checked for types and ranges.
+are read as they are, only checked for types and ranges. edits.jsonl grows after the fit and has checksums of its own (run/edits.py).
 """
 
 import fcntl
@@ -92,6 +92,11 @@ def record(path: Path) -> None:
     if (path.parent / NAME).exists():
         with _alone(path.parent / NAME):
             _write(path.parent, (_files(path.parent) or {}) | {path.name: _entry(path)})
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file, 64 hex digits. InputError when it cannot be read."""
+    return str(_entry(path)["sha256"])
 
 
 def _absent(path: Path) -> InputError:
