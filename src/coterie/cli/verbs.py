@@ -16,6 +16,7 @@ import typer
 from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     recut,  # noqa: F401
+    refine,  # noqa: F401
     shown,
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app

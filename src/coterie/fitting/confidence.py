@@ -45,13 +45,13 @@ def assured(fitted: Fitted, config: PretextConfig, run: Run) -> Sure:
     unsure_N = least_sure(p_NK.cpu(), agrees_N, config.unsure)
     told: dict[str, Any] = {"temperature": round(hot, 4), "raw": _mean(fitted.p_NK), "calibrated": _mean(p_NK)}
     told |= {"witness": KINDS[found.kind], "agreed": round(found.agreed, 4)} if found else {"witness": None}
-    told |= {"unsure": int(unsure_N.sum()), **_clusters(z_ND, p_NK, k, run)}
+    told |= {"unsure": int(unsure_N.sum()), **of_clusters(z_ND, p_NK, k, run.rng("borders"))}
     return Sure(replace(fitted, p_NK=p_NK), hot, unsure_N, told)
 
 
-def _clusters(z_ND: Tensor, p_NK: Tensor, k: int, run: Run) -> dict[str, Any]:
+def of_clusters(z_ND: Tensor, p_NK: Tensor, k: int, generator: torch.Generator) -> dict[str, Any]:
     """What can be said of each cluster and of pairs, from a sample; nothing of one alone, or of very many."""
-    index_S = evidence.sample(len(z_ND), run.rng("borders"), SAMPLE).to(z_ND.device)
+    index_S = evidence.sample(len(z_ND), generator, SAMPLE).to(z_ND.device)
     if not 2 <= k <= CLUSTERS or len(index_S) < 3:
         return {}
     rows_SD, p_SK = (z_ND[index_S] - z_ND.mean(0)).float().cpu(), p_NK[index_S].cpu()

@@ -33,6 +33,7 @@ from coterie.run import checkpoint, disk, manifest
 from coterie.run.files import damaged, read_assignments, read_config, read_history, read_json, read_rows, read_tensors, read_trace
 
 AS_THEY_ARE = ("features.safetensors", "trace.safetensors", "problems.csv", "items.parquet")
+STAGES = ("recut", "refine")  # how a run may have been made from another
 
 
 def check(run: Path, output: Path) -> None:
@@ -129,9 +130,9 @@ def without_old_maps(tensors: dict[str, np.ndarray], labels_N: Tensor, changed: 
 
 
 def _trained(made: dict[str, Any]) -> int:
-    """How many clusters the training had, whatever was recut since."""
-    earlier = made.get("recut")
-    return earlier["trained"] if isinstance(earlier, dict) and "trained" in earlier else made["settings"]["n_clusters"]
+    """How many clusters the training had, whatever was made of it since."""
+    earlier = (made.get(stage) for stage in STAGES)
+    return next((one["trained"] for one in earlier if isinstance(one, dict) and "trained" in one), made["settings"]["n_clusters"])
 
 
 def _table(old: pa.Table, after: Sorted) -> pa.Table:
