@@ -3,20 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from coterie.errors import InputError
-from coterie.fitting.corrections import Corrected, corrected, rows
+from coterie.fitting.corrections import Corrected, Ground, corrected, ground
 from coterie.learning.asking import leads, telling
 from coterie.learning.taught import beliefs
 from coterie.run.files import read_assignments
 
 
-def ask(run: Path, count: int = 20, given: Corrected | None = None) -> list[dict[str, Any]]:
+def ask(run: Path, count: int = 20, given: Corrected | None = None, on: Ground | None = None) -> list[dict[str, Any]]:
     """`count` pictures, or all that are left, the most telling first: {id, path, cluster, name, likeliest, lead}.
 
     cluster     where it is now, -1 in none, and its name ("" where it has none);  likeliest: where what was said so far would put it
     lead        of the likeliest before the second, 0 to 1
     Neither what was confirmed or moved is asked again, nor what was taken out of all kinds, nor what is in a cluster that is none.
-    given: the run and its edits, for a caller that has read them. InputError: no such run, one that is damaged, a count below 1.
+    given, on: the run with its edits, and what is learned on, for a caller that has read them.
+    InputError: no such run, one that is damaged, a count below 1.
     """
     if count < 1:
         raise InputError(f"--n {count}: wanted a number of pictures, 1 or more")
@@ -24,11 +27,7 @@ def ask(run: Path, count: int = 20, given: Corrected | None = None) -> list[dict
     given = given or corrected(run)
     if given.settled_N.all():
         return []
-    if len(given.labels_N) < 2 or len(given.numbers) < 2:
-        raise InputError(f"{run} has one {'picture' if len(given.labels_N) < 2 else 'kind'}, so there is nothing to ask")
-    rows_Nd = rows(run, given).rows_Nd
-    p_NK = beliefs(rows_Nd, given.p_NK, given.anchors.labels_N, given.outside_N)
-    ids = telling(rows_Nd, p_NK, ~given.settled_N, given.anchors.labels_N >= 0, count)
+    p_NK, ids = chosen(given, on or ground(run, given), count)
     paths, lead_N, best_N = read_assignments(run)["path"], leads(p_NK), p_NK.argmax(1)
     names, cluster_N = given.edited.names, given.edited.cluster_N
     return [
@@ -38,3 +37,10 @@ def ask(run: Path, count: int = 20, given: Corrected | None = None) -> list[dict
         }
         for i in ids.tolist()
     ]  # fmt: skip
+
+
+def chosen(given: Corrected, on: Ground, count: int) -> tuple[Tensor, Tensor]:
+    """What is believed of each picture, (N, K), and the ids of the most telling ones."""
+    rows_Nd, anchor_N = on.reduced.rows_Nd, given.anchors.labels_N
+    p_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
+    return p_NK, telling(rows_Nd, p_NK, ~given.settled_N, anchor_N >= 0, count)

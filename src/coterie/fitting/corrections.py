@@ -1,6 +1,6 @@
 """What a person's edits of a run come to, as its heads can learn it: kinds, what each picture is of them, and what was said.
 
-Shapes: N images, C clusters of the method, K kinds after the edits.
+Shapes: N images, D feature, C clusters of the method, K kinds after the edits.
 """
 
 from pathlib import Path
@@ -11,9 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.clustering.spaces import Reduced, reduced
+from coterie.clustering.spectral import Graph
+from coterie.errors import InputError
 from coterie.fitting.hierarchy import Sorted, read_sorted
 from coterie.learning import constraints
 from coterie.learning.constraints import Anchors
+from coterie.learning.taught import neighbours
 from coterie.run.acts import Edited
 from coterie.run.edits import edited
 from coterie.run.files import read_config
@@ -86,7 +89,22 @@ def _table(a_N: Tensor, b_N: Tensor, c: int, k: int) -> Tensor:
     return (a_N * k + b_N).bincount(minlength=c * k).view(c, k).double()
 
 
-def rows(run: Path, given: Corrected) -> Reduced:
-    """The run's features as heads learn on them: seen from their mean, every encoder's at unit length, on their main axes."""
-    spaces = read_config(run)["settings"].get("spaces", "")
-    return reduced(given.found.rows_ND, spaces, max(AXES, 2 * len(given.numbers)))
+class Ground(NamedTuple):
+    """What heads learn on, the same however many answers come: the features seen from their mean, every encoder's at unit length, on their
+    main axes; and the graph of their neighbours."""
+
+    reduced: Reduced
+    graph: Graph
+
+
+def ground(run: Path, given: Corrected) -> Ground:
+    """Of a run. InputError where there is but one picture or kind, so that there is nothing to learn."""
+    if len(given.labels_N) < 2 or len(given.numbers) < 2:
+        raise InputError(f"{run} has one {'picture' if len(given.labels_N) < 2 else 'kind'}: there is nothing to ask or to learn")
+    return ground_of(given.found.rows_ND, len(given.numbers), read_config(run)["settings"].get("spaces", ""))
+
+
+def ground_of(rows_ND: Tensor, k: int, spaces: str = "") -> Ground:
+    """Of unit rows. spaces: the widths of the features of several encoders (clustering/spaces.py)."""
+    found = reduced(rows_ND, spaces, max(AXES, 2 * k))
+    return Ground(found, neighbours(found.rows_Nd))

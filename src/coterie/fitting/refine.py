@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from coterie.clustering.spaces import Reduced
 from coterie.errors import InputError
 from coterie.fitting import derived
 from coterie.fitting.confidence import of_clusters
-from coterie.fitting.corrections import Corrected, corrected, rows
+from coterie.fitting.corrections import Corrected, Ground, corrected, ground
 from coterie.fitting.hierarchy import Sorted
 from coterie.learning import constraints, evidence
 from coterie.learning.calibration import temperature
@@ -77,20 +76,24 @@ def taught_head(rows_Nd: Tensor, f_NK: Tensor, anchor_N: Tensor, outside_N: Tens
     return head.requires_grad_(False)
 
 
-def learned(given: Corrected, reduced: Reduced) -> Refined:
-    """Steps 3 and 4, and how sure the head may be (`fitting.confidence`: a witness on the same rows)."""
-    rows_Nd, anchor_N, seed, k = reduced.rows_Nd, given.anchors.labels_N, given.found.seed, len(given.numbers)
-    f_NK = beliefs(rows_Nd, given.p_NK, anchor_N, given.outside_N)
-    head = folded(taught_head(rows_Nd, f_NK, anchor_N, given.outside_N, seed), reduced, RowHeads)
+def learned(given: Corrected, on: Ground) -> tuple[RowHeads, Tensor]:
+    """Steps 3 and 4: the head, and its logits (N, K) of the run's pictures."""
+    rows_Nd, anchor_N = on.reduced.rows_Nd, given.anchors.labels_N
+    f_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
+    head = folded(taught_head(rows_Nd, f_NK, anchor_N, given.outside_N, given.found.seed), on.reduced, RowHeads).requires_grad_(False)
     assert isinstance(head, RowHeads)
-    head.requires_grad_(False)
-    logits_NK = head(given.found.rows_ND)[0]
+    return head, head(given.found.rows_ND)[0]
+
+
+def refined(given: Corrected, on: Ground) -> Refined:
+    """What is learned, and how sure the head may be: as of a fit, by a witness (fitting/confidence.py)."""
+    head, logits_NK = learned(given, on)
+    rows_Nd, anchor_N, seed, k = on.reduced.rows_Nd, given.anchors.labels_N, given.found.seed, len(given.numbers)
     labels_N = logits_NK.argmax(1)
     found = witness(rows_Nd, labels_N, k, generator(seed, "refine", "witness"))
-    hot = temperature(logits_NK, found.agreed) if found else 1.0
-    hot = float(torch.tensor(hot))
-    raw_NK, p_NK = logits_NK.softmax(1), (logits_NK / hot).softmax(1)
-    told: dict[str, Any] = {"temperature": round(hot, 4), "raw": _mean(raw_NK), "calibrated": _mean(p_NK)}
+    hot = float(torch.tensor(temperature(logits_NK, found.agreed) if found else 1.0))  # one number here and in the file: float32
+    p_NK = (logits_NK / hot).softmax(1)
+    told: dict[str, Any] = {"temperature": round(hot, 4), "raw": _mean(logits_NK.softmax(1)), "calibrated": _mean(p_NK)}
     told |= {"witness": KINDS[found.kind], "agreed": round(found.agreed, 4)} if found else {"witness": None}
     unheard_N = (anchor_N >= 0) & (labels_N != anchor_N)
     p_NK[unheard_N] = F.one_hot(anchor_N[unheard_N], k).float()
@@ -116,9 +119,7 @@ def refine(run: Path, output: Path) -> dict[str, Any]:
     given = corrected(run)
     if not given.changed:
         raise InputError(f"{run} has no corrections to learn from; make some with `coterie review {run}`")
-    if len(given.labels_N) < 2 or len(given.numbers) < 2:
-        raise InputError(f"{run} has one {'picture' if len(given.labels_N) < 2 else 'kind'}, so there is nothing to learn")
-    result = learned(given, rows(run, given))
+    result = refined(given, ground(run, given))
     after = Sorted(result.p_NK, result.labels_N, given.found.rows_ND, given.found.seed)
     what = changes(given, result)
     how = {name: what[name] for name in ("became", "anchors", "must", "cannot", "kept")}

@@ -13,7 +13,7 @@ from torch import Tensor
 from coterie.clustering.rows import chunks, exact, unit
 
 CANDIDATES = 1000  # the most uncertain ones, among which is chosen
-COVERED = 10_000  # images that are to be covered at most, the most uncertain ones
+COVERED = 5000  # images that are to be covered at most, the most uncertain ones
 
 
 def leads(p_NK: Tensor) -> Tensor:
