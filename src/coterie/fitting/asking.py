@@ -42,5 +42,6 @@ def ask(run: Path, count: int = 20, given: Corrected | None = None, on: Ground |
 def chosen(given: Corrected, on: Ground, count: int) -> tuple[Tensor, Tensor]:
     """What is believed of each picture, (N, K), and the ids of the most telling ones."""
     rows_Nd, anchor_N = on.reduced.rows_Nd, given.anchors.labels_N
-    p_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
-    return p_NK, telling(rows_Nd, p_NK, ~given.settled_N, anchor_N >= 0, count)
+    found = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
+    doubtful_NK = (found.by_means_NK + found.p_NK) / 2  # what only one of the two is sure of is worth a question
+    return found.p_NK, telling(rows_Nd, doubtful_NK, ~given.settled_N, anchor_N >= 0, count)

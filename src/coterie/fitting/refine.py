@@ -79,7 +79,7 @@ def taught_head(rows_Nd: Tensor, f_NK: Tensor, anchor_N: Tensor, outside_N: Tens
 def learned(given: Corrected, on: Ground) -> tuple[RowHeads, Tensor]:
     """Steps 3 and 4: the head, and its logits (N, K) of the run's pictures."""
     rows_Nd, anchor_N = on.reduced.rows_Nd, given.anchors.labels_N
-    f_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
+    f_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N).p_NK
     head = folded(taught_head(rows_Nd, f_NK, anchor_N, given.outside_N, given.found.seed), on.reduced, RowHeads).requires_grad_(False)
     assert isinstance(head, RowHeads)
     return head, head(given.found.rows_ND)[0]
