@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.record import done, record
 from benchmarks.recut import fit
 from coterie.evaluate import metrics
-from coterie.fitting import asking, corrections
+from coterie.fitting import asking, teaching
 from coterie.fitting.hierarchy import Sorted, read_sorted
 from coterie.fitting.refine import learned, refine
 from coterie.learning import constraints
@@ -58,7 +58,7 @@ def main() -> None:
                 continue
             fit(Path(folder) / f"{seed}", x_ND, key["classes"], devices, seed)
             found = read_sorted(Path(folder) / f"{seed}")
-            on = corrections.ground_of(found.rows_ND, found.k)
+            on = teaching.ground_of(found.rows_ND, found.k)
             for asked in ASKED:
                 begun = 0.0
                 for answers, acc, kept in play(found, on, y_N, asked, seed, chosen.batch, chosen.most):
@@ -81,7 +81,7 @@ def drawn(file: Path, among: str, classes: int, seed: int) -> tuple[np.ndarray, 
 
 
 def play(
-    found: Sorted, on: corrections.Ground, y_N: np.ndarray, asked: str, seed: int, batch: int, most: int
+    found: Sorted, on: teaching.Ground, y_N: np.ndarray, asked: str, seed: int, batch: int, most: int
 ) -> Iterator[tuple[int, float, float]]:
     """(answers, ACC, pairs kept) after each round; the first before any answer, as the run itself has it."""
     cluster_of = named(y_N, found.labels_N.numpy(), found.k)
@@ -89,11 +89,11 @@ def play(
     acts, answered = [], list[int]()
     yield 0, metrics.accuracy(y_N, found.labels_N.numpy()), 1.0
     while len(answered) < min(most, len(y_N)):
-        given = corrections.of(found, replay(found.labels_N.numpy(), acts, found.k))
+        given = teaching.of(found, replay(found.labels_N.numpy(), acts, found.k))
         ids = asking.chosen(given, on, batch)[1].tolist() if asked == ASKED[0] else [i for i in order if i not in answered][:batch]
         answered += ids
         acts += [{"act": "move", "ids": [int(i)], "cluster": int(cluster_of[y_N[i]])} for i in ids]
-        given = corrections.of(found, replay(found.labels_N.numpy(), acts, found.k))
+        given = teaching.of(found, replay(found.labels_N.numpy(), acts, found.k))
         labels_N = said(learned(given, on)[1].argmax(1), given.anchors.labels_N)
         yield len(answered), metrics.accuracy(y_N, labels_N.numpy()), constraints.kept(given.anchors.labels_N, labels_N).share
 

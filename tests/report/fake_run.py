@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from coterie.report.choice import attended, central
 from coterie.report.data import choose
-from coterie.report.thumbnails import pack, pack_maps
+from coterie.report.thumbnails import pack, pack_maps, pack_others
 
 EVIDENCE = {"returned": "scan", "replaced": False, "score": 0.91, "other_score": 0.88, "agreement": 0.9, "agreement_cloud": 0.35}
 EVIDENCE |= {"seeds": 0.87, "between": 0.04, "features": 0.95, "stability": 0.8, "stability_cloud": 0.15}
@@ -142,6 +142,7 @@ def fake_run(
     write_assignments(run / "assignments.parquet", paths, labels_N, p_NK)
     save_file({"features": features_ND.astype(np.float16)}, run / "features.safetensors")
     packed = pack(chosen.tolist(), [pictures[i] for i in chosen])
+    packed |= pack_others(sorted(set(range(len(paths))) - set(chosen.tolist())), lambda i: pictures[i]) if len(chosen) else {}
     if places is not None:
         ids = attended(central(picked, labels_N, features_ND), labels_N)
         packed |= pack_maps(ids, np.random.default_rng(0).integers(0, 256, (len(ids), *places), np.uint8))

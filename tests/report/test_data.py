@@ -3,13 +3,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from coterie.errors import InputError
-from coterie.report.charts import draw_map, panels
+from coterie.report.charts import panels
 from coterie.report.choice import attended, central, examples, prototype
 from coterie.report.colours import colours
 from coterie.report.data import choose, read
-from coterie.report.layout import make_map
+from coterie.report.layout import AT_MOST, make_map
+from coterie.report.neighbours import closeness, nearest
 from coterie.report.quality import quality
-from coterie.report.thumbnails import BUDGET, pack, unpack
+from coterie.report.thumbnails import BUDGET, EACH, pack, pack_others, unpack, unpack_others
 from coterie.report.wording import Veil, accuracy, duration, number, percent, shortened
 
 from .fake_run import blobs, drawings, fake_run
@@ -156,6 +157,19 @@ def test_noisy_pictures_stay_near_the_budget():
     assert len(pack(range(200), noise * 20, BUDGET // 5)["jpeg"]) <= BUDGET // 5
 
 
+def test_the_others_are_small_and_all_there():
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (160, 120, 3), np.uint8) for _ in range(10)]
+    tensors = pack_others(list(range(5, 205)), lambda i: noise[i % 10])
+    found = unpack_others(tensors)
+    assert list(found) == list(range(5, 205)) and len(tensors["others_jpeg"]) <= 200 * EACH
+    assert all(picture.mime == "image/webp" and picture.height > picture.width for picture in found.values())
+    flat = unpack_others(pack_others([0, 7], lambda i: drawings(np.array([i]), 28)[0]))
+    assert flat[7].tiny and pack_others([], lambda i: noise[0]) == {} == unpack_others(pack([1], noise[:1]))
+    with pytest.raises(ValueError, match="fit"):
+        unpack_others(tensors | {"others_offset": np.array([0, 5])})
+
+
 def test_no_pictures_and_odd_ones():
     assert unpack(pack([], [])) == {}
     thin = unpack(pack([0], [np.zeros((900, 3, 3), np.uint8)]))[0]
@@ -182,6 +196,41 @@ def test_the_map_of_equal_images_and_of_one_dimension():
     assert np.isfinite(make_map(np.arange(20, dtype=np.float32)[:, None], np.arange(20)).xy).all()
 
 
+def test_pictures_beyond_those_that_are_placed_lie_among_those_they_are_like():
+    rng = np.random.default_rng(0)
+    labels = np.arange(AT_MOST + 300) % 3
+    features = np.eye(3, 8)[labels] + 0.05 * rng.normal(size=(len(labels), 8))
+    found = make_map(features.astype(np.float16), np.arange(40))
+    assert found.ids.tolist() == list(range(len(labels))) and found.xy.min() == 0 and found.xy.max() == 1
+    middles = np.array([np.median(found.xy[labels == c], axis=0) for c in range(3)])
+    assert (np.linalg.norm(found.xy[:, None] - middles, axis=2).argmin(1) == labels).mean() > 0.99
+
+
+@pytest.mark.parametrize(("n", "candidates"), [(0, 99), (1, 99), (5, 99), (60, 99), (60, 20)])
+def test_neighbours_against_a_plain_loop(n, candidates, monkeypatch):
+    monkeypatch.setattr("coterie.report.neighbours.CANDIDATES", candidates)
+    monkeypatch.setattr("coterie.report.neighbours.TILE", 7)
+    features, _ = blobs(np.arange(n) % 3, 3)
+    found = nearest(features.astype(np.float16))
+    rows = features.astype(np.float16).astype(float)
+    among = range(n) if n <= candidates else np.linspace(0, n - 1, candidates).astype(int).tolist()
+    for i in range(n):
+        others = [j for j in among if j != i]
+        cosine = {j: rows[i] @ rows[j] / np.linalg.norm(rows[i]) / np.linalg.norm(rows[j]) for j in others}
+        best = sorted(others, key=lambda j: -cosine[j])[: found.shape[1]]
+        assert [cosine[j] for j in found[i].tolist()] == pytest.approx([cosine[j] for j in best], abs=1e-6)
+        assert len(set(found[i].tolist())) == min(8, n - 1)
+
+
+def test_closeness_is_to_the_mean_of_the_own_cluster():
+    labels = np.array([0, 0, 2, -1, 2, 2])
+    features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    for i, value in enumerate(closeness(features, labels)):
+        mean = features[labels == labels[i]].astype(float).mean(0)
+        wanted = features[i] @ mean / np.linalg.norm(features[i]) / np.linalg.norm(mean) if labels[i] >= 0 else 0
+        assert value == pytest.approx(wanted, abs=1e-6)
+
+
 def test_read_gives_plain_numbers(plain_run, labels):
     data = read(plain_run)
     assert [cluster.size for cluster in data.clusters] == np.bincount(labels).tolist()
@@ -192,8 +241,7 @@ def test_read_gives_plain_numbers(plain_run, labels):
     assert (data.assigned.second_N != data.assigned.labels_N).all()
     assert (plain_run / "map.parquet").exists()
     assert np.array_equal(read(plain_run).map.xy, data.map.xy)
-    drawing = draw_map(data.map, data.assigned)
-    assert [cluster for cluster, _, _ in drawing.labels] == [0, 1, 2, 3]
+    assert data.map.ids.tolist() == list(range(60)) == sorted(data.pictures)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -12,7 +12,8 @@ import pytest
 
 from coterie.errors import InputError
 from coterie.report.data import read
-from coterie.report.page import page, write
+from coterie.report.page import PAGE, files, page, write
+from coterie.report.sheets import data_uri
 
 from .conftest import HOSTILE
 from .fake_run import blobs, drawings, fake_run, metrics
@@ -115,10 +116,96 @@ def test_every_picture_has_its_name_and_confidence(plain_run):
         assert data.assigned.paths[i] in figure["title"] and "%" in figure["title"]
 
 
+def test_the_page_begins_with_what_was_found(looked_at_run):
+    text = page(read(looked_at_run))
+    places = [
+        text.index(mark)
+        for mark in ('role="status"', 'id="kinds"', 'id="pictures"', 'id="map"', 'id="made"', 'id="training"', 'id="files"')
+    ]
+    assert places == sorted(places)
+
+
+def test_the_script_knows_every_picture(hostile_run):
+    data = read(hostile_run)
+    text = page(data)
+    told = json.loads(re.search(r"coterie\.table\((.*)\);\n", text)[1])
+    assert [told["name"][row] for row in np.argsort(told["id"])] == data.assigned.paths
+    assert [int(figure["data-image-id"]) for figure in shown(text)] == told["id"], "the same order"
+    order = np.asarray(told["id"])
+    assert told["kind"] == data.assigned.labels_N[order].tolist() and told["base"] == ""
+    assert np.allclose(told["confidence"], 1000 * data.assigned.confidence_N[order], atol=0.51)
+    assert told["near"] == data.near_NL[order].tolist() and [kind["name"] for kind in told["kinds"]][0] == "<i>cat</i>"
+
+
+def test_near_duplicates_can_be_found(plain_run):
+    data = read(plain_run)
+    told = json.loads(re.search(r"coterie\.table\((.*)\);\n", page(dataclasses.replace(data, alike=[[3, 9], [1, 2, 50]])))[1])
+    assert {told["id"][int(row)]: group for row, group in told["twins"].items()} == {3: 0, 9: 0, 1: 1, 2: 1, 50: 1}
+
+
+def test_paths_are_shown_on_request(tmp_path, labels):
+    """The folder, whole paths in the settings, and links to the originals; none of it otherwise."""
+    features, p = blobs(labels, 4)
+    for kind, path, base in [
+        ("folder", "/home/a person/photos", "file:///home/a%20person/photos/"),
+        ("list", "/home/a person/list.txt", "file:///home/a%20person/"),
+        ("zip", "/home/a person/photos.zip", ""),
+    ]:
+        run = fake_run(
+            tmp_path / kind, [f"{i}.png" for i in range(60)], drawings(labels, 12), labels, p, features, source={"kind": kind, "path": path}
+        )
+        data = read(run)
+        closed, told = page(data), page(data, show_paths=True)
+        assert "a person" not in closed and "file:///" not in closed and closed != told
+        assert f"from <code>{path}</code>" in told and json.loads(re.search(r"coterie\.table\((.*)\);\n", told)[1])["base"] == base
+
+
+@pytest.fixture(scope="module")
+def many_run(tmp_path_factory):
+    labels = np.arange(2300) % 5
+    features, p = blobs(labels, 5)
+    few = drawings(labels[:50], 40)
+    return fake_run(tmp_path_factory.mktemp("many") / "run", [f"{i}.png" for i in labels], few * 46, labels, p, features)
+
+
+def test_many_pictures_lie_beside_the_page(many_run, tmp_path):
+    data = read(many_run)
+    made = files(data, beside="x")
+    scripts = sorted(name for name in made if "/pictures-" in name)
+    assert len(scripts) == 12 and len(made) == 14 and "data-image-id" not in made[PAGE].split("<script>")[0]
+    uris = [uri for name in scripts for uri in json.loads(re.fullmatch(r"coterie\.sheet\(\d+,(.*)\)", made[name])[1])]
+    (table,) = (json.loads(re.fullmatch(r"coterie\.table\((.*)\)", text)[1]) for name, text in made.items() if "/table-" in name)
+    assert uris == [data_uri(data.pictures[i]) for i in table["id"]] and sorted(table["id"]) == list(range(2300))
+    out = write(many_run, tmp_path / "x.html")
+    assert sorted(f"x/{file.name}" for file in (tmp_path / "x").iterdir()) == sorted(name for name in made if name != PAGE)
+    assert out.read_text(encoding="utf-8") == made[PAGE]
+
+
+def test_sheets_are_replaced_and_nothing_else_is_touched(many_run, plain_run, tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="x would hold the pictures"):
+        write(many_run, tmp_path / "x.html")
+    assert [file.name for file in (tmp_path / "x").iterdir()] == ["mine.txt"] and not (tmp_path / "x.html").exists()
+    (tmp_path / "x" / "mine.txt").rename(tmp_path / "x" / "pictures-00000000-0000.js")
+    write(many_run, tmp_path / "x.html")
+    assert len(list((tmp_path / "x").iterdir())) == 13 and not (tmp_path / "x" / "pictures-00000000-0000.js").exists()
+    write(plain_run, tmp_path / "x.html")
+    assert list((tmp_path / "x").iterdir()) == [], "of few pictures the page is one file again"
+
+
+def test_a_script_may_be_added(plain_run, many_run):
+    for run in (plain_run, many_run):
+        text = files(read(run), more="coterie.onSelect.push(console.log)")[PAGE]
+        assert text.index("coterie.onSelect.push(console.log)") > max(text.index("window.coterie ="), text.rindex("table"))
+
+
 def test_prototypes_are_named(plain_run):
     data = read(plain_run)
-    marked = [int(figure["data-image-id"]) for figure in shown(page(data)) if figure.get("class") == "prototype"]
-    assert marked == [cluster.picks.prototypes[0] for cluster in data.clusters] and page(data).count("<b>prototype</b>") == 4
+    figures = shown(page(data))
+    marked = [i for i, figure in enumerate(figures) if figure.get("class") == "prototype"]
+    assert [int(figures[i]["data-image-id"]) for i in marked] == [cluster.picks.prototypes[0] for cluster in data.clusters]
+    assert marked == [0, 15, 30, 45], "each is the first of its cluster"
 
 
 def test_neighbours_are_pictures_of_the_page(tmp_path, labels):

@@ -31,8 +31,9 @@ MAY_TOUCH: dict[str, set[str]] = {
     "report": {"run", "learning", "errors"},  # of learning its words alone, which know no torch
     "export": {"images", "run", "errors"},
     "fitting": {"methods", "networks", "images", "run", "learning", "clustering", "report", "export", "errors", "__init__"},
+    "review": {"fitting", "report", "images", "run", "errors"},
     "estimators": {"fitting", "evaluate", "report", "export", "networks", "images", "run", "errors"},
-    "cli": {"fitting", "methods", "evaluate", "report", "export", "networks", "images", "run", "errors", "__init__"},
+    "cli": {"review", "fitting", "methods", "evaluate", "report", "export", "networks", "images", "run", "errors", "__init__"},
     "__main__": {"cli"},
     "__init__": {"estimators", "images", "errors"},  # the public face, lazy; only its version is read from below
 }
@@ -131,6 +132,11 @@ def test_no_arrow_runs_in_a_circle():
 )
 def test_one_room_knows_it(module, only):
     assert [name for name in FILES if touches(name, module)] == [only]
+
+
+@pytest.mark.parametrize("module", ["starlette", "uvicorn"])
+def test_only_the_review_knows_a_server(module):
+    assert {room(name) for name in FILES if touches(name, module)} == {"review"}
 
 
 def test_only_the_terminals_door_knows_typer():

@@ -231,7 +231,7 @@ def test_once_computes_again_what_is_damaged(tmp_path, damage):
     calls, x = [], torch.arange(6.0)
     for times in (1, 1, 2, 2):
         if times == 2 and len(calls) == 1:
-            (path,) = (tmp_path / "work").iterdir()
+            (path,) = (tmp_path / "work").glob("*.safetensors")
             path.write_bytes(damage(path.read_bytes()))
         assert torch.equal(start(tmp_path).once("double", lambda x: calls.append(0) or x * 2, x), x * 2)
         assert len(calls) == times
@@ -472,3 +472,16 @@ def test_batches_of_given_ids(tmp_path):
     assert [batch.index_B.tolist() for batch in run.batches(images, 2, ids=ids, drop_last=True)] == [[3, 3], [8, 0]]
     shuffled = torch.cat([batch.index_B for batch in run.batches(images, 2, run.rng("order"), ids=ids)])
     assert shuffled.tolist() != ids.tolist() and sorted(shuffled.tolist()) == sorted(ids.tolist())
+
+
+def test_the_time_of_a_continued_fit_is_that_of_all_its_parts(tmp_path):
+    assert Run(tmp_path).seconds < 1000
+    checkpoint.keep_spent(tmp_path / "work", 5000.25)
+    run = Run(tmp_path)
+    assert 5000.25 <= run.seconds < 6000
+    run.once("half", lambda x: x / 2, torch.ones(2))
+    assert Run(tmp_path).seconds >= checkpoint.spent(tmp_path / "work") > 5000.25 - 0.01
+    for _ in run.epochs("training", 1):
+        pass
+    (tmp_path / "work" / "seconds.txt").write_text("no number")
+    assert Run(tmp_path).seconds < 1000, "only the time that is told rests on it"

@@ -15,8 +15,10 @@ import typer
 
 from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
+    edits,  # noqa: F401
     recut,  # noqa: F401
     refine,  # noqa: F401
+    review,  # noqa: F401
     shown,
 )
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app

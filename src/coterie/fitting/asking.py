@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from coterie.errors import InputError
-from coterie.fitting.corrections import Corrected, Ground, corrected, ground
+from coterie.fitting.teaching import Corrected, Ground, corrected, ground
 from coterie.learning.asking import leads, telling
 from coterie.learning.taught import beliefs
 from coterie.run.files import read_assignments

@@ -100,7 +100,7 @@ def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, before the manifest."""
     from coterie.report.choice import attended, central, choose, left_out, twins
-    from coterie.report.thumbnails import pack, pack_maps, pack_rounds
+    from coterie.report.thumbnails import pack, pack_maps, pack_others, pack_rounds
 
     baseline = run.once("baseline", baseline_labels, images, result.model.n_clusters, run.seed)
     if run.rank:
@@ -115,6 +115,8 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     others = left_out(p.numpy(), labels_N.numpy()) + sum(twins(result.duplicates), [])
     ids = sorted({*chosen.ids.tolist(), *others}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
+    rest = sorted(set(range(len(p))) - set(ids)) if ids else []
+    pictures |= pack_others(rest, lambda i: images.pixels[i].cpu().numpy())  # of the store: reading files again would take as long as a fit
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
     if maps is not None:

@@ -10,7 +10,7 @@ from coterie.images import Images
 from coterie.learning.duplicates import SIDE, near_duplicates
 
 GREY = 0.299, 0.587, 0.114  # of red, green and blue (ITU-R BT.601)
-TOLD, OF_EACH = 100, 20  # groups, and ids of each, that a run keeps
+TOLD, OF_EACH = 2_000, 100  # groups, and ids of each, that a run keeps
 
 
 def duplicates(images: Images, features_ND: Tensor) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A run that has learned from its corrections, in seconds: its heads are taught anew on its features, and no picture is read.
 
     1. said       pictures that were confirmed or moved are anchors; so are their copies      learning/constraints.py
-    2. kinds      what each picture is by the run's clusters, as they were merged and split   fitting/corrections.py
+    2. kinds      what each picture is by the run's clusters, as they were merged and split   fitting/teaching.py
     3. beliefs    what each picture is by what was said of others                             learning/taught.py
     4. head       one linear layer learns these, and the anchors as much as all together      `taught_head`
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from coterie.errors import InputError
 from coterie.fitting import derived
 from coterie.fitting.confidence import of_clusters
-from coterie.fitting.corrections import Corrected, Ground, corrected, ground
+from coterie.fitting.teaching import Corrected, Ground, corrected, ground
 from coterie.fitting.hierarchy import Sorted
 from coterie.learning import constraints, evidence
 from coterie.learning.calibration import temperature

@@ -24,7 +24,7 @@ from coterie.learning.diagnose import vital_signs, worries
 from coterie.methods.pretext import PretextConfig
 from coterie.networks.model import Model, load
 from coterie.networks.weights import fetch
-from coterie.run import Run, checkpoint, disk, manifest
+from coterie.run import Run, checkpoint, disk, edits, manifest
 from coterie.run.devices import Devices
 from coterie.run.files import read_assignments, read_history, read_json
 from coterie.run.manifest import is_finished
@@ -200,12 +200,21 @@ def show(folder: Path) -> dict[str, Any]:
             "state": "finished",
             "files": "as they were written" if whole else f"not compared with checksums: there is no {manifest.NAME}",
             **{k: v for k, v in summary(folder).items() if k in ("sizes", "n_unsure", "seconds", "n_problems", "health", "verdict")},
+            **_corrected(folder),
         }
     seed, place = seeds.under_way(folder, made["seed"], made.get("seeds", 1))
     rows = [row for row in read_history(place) if row["stage"] != "note"] if (place / "history.jsonl").exists() else []
     at = f"{rows[-1]['stage']}, epoch {rows[-1]['epoch'] + 1} of {rows[-1]['total']}" if rows else "not begun"
     at = f"seed {seed}, {seed - made['seed'] + 1} of {made['seeds']}: {at}" if "seeds" in made else at
     return known | {"state": f"unfinished: {at}; the same `coterie fit` continues it", "health": []}
+
+
+def _corrected(folder: Path) -> dict[str, Any]:
+    """What stands in edits.jsonl, where there is one."""
+    if not (folder / edits.FILE).exists():
+        return {}
+    found = edits.edited(folder)
+    return {"edits": len(found.applied), "names": {str(number): name for number, name in sorted(found.names.items())}}
 
 
 def kinds_of(made: dict[str, Any]) -> int | str:

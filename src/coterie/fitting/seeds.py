@@ -21,7 +21,7 @@ from coterie.images import Images
 from coterie.learning.consensus import consensus
 from coterie.learning.diagnose import vital_signs, worries
 from coterie.networks.model import load
-from coterie.run import Run
+from coterie.run import Run, checkpoint
 from coterie.run.files import probabilities, read_assignments, read_features, read_history, read_json, read_trace
 from coterie.run.manifest import check_run, is_finished
 
@@ -43,6 +43,7 @@ def fit_all(images: Images, plan: Plan, run: Run, fit: Callable[[Images, Plan, P
         _leave_damage(place, run)
         left = (run.ends - time.monotonic()) / (plan.seeds - i)
         fit(images, replace(one, seed=plan.seed + i), place, None if math.isinf(left) else max(1.0, left))
+        checkpoint.keep_spent(run.folder / "work", run.seconds)
         if one.asked:  # the kinds are counted once
             made = config_of(place)
             counted = {name: value for name, value in made["clusters"].items() if name != "asked"}

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coterie.report.data import Assigned, Stage
-from coterie.report.layout import Map
+from coterie.report.data import Stage
 from coterie.report.wording import accuracy, number, percent
 
 WIDTH, HEIGHT, MARGIN = 100.0, 40.0, 2.0
@@ -47,12 +46,6 @@ REST = {
     "skipped": "Batches without a confident image",
     "threshold": "Threshold of confidence",
 }
-
-
-class Point(NamedTuple):
-    id: int
-    x: float
-    y: float
 
 
 @dataclass(frozen=True)
@@ -100,18 +93,6 @@ class Lines:
     low: str
     high: str
     epochs: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class MapDrawing:
-    """height: of the drawing; radius: of a point; label_size: of its numbers;
-    groups: (cluster, its points), -1 for images left out; labels: (cluster, x, y) at the medians."""
-
-    height: float
-    radius: float
-    label_size: float
-    groups: list[tuple[int, list[Point]]]
-    labels: list[tuple[int, float, float]]
 
 
 def panels(
@@ -180,21 +161,9 @@ def _places(xy_M2: np.ndarray) -> np.ndarray:
     return xy_M2 * (MAP_WIDTH - 2 * MAP_MARGIN) + MAP_MARGIN
 
 
-def draw_map(found: Map, assigned: Assigned) -> MapDrawing:
-    """Clusters in order, within each by id."""
-    xy = _places(found.xy)
-    labels_M = assigned.labels_N[found.ids]
-    groups, labels = [], []
-    for cluster in np.unique(labels_M).tolist():
-        rows = np.flatnonzero(labels_M == cluster)
-        points = [Point(int(found.ids[row]), round(float(xy[row, 0]), 1), round(float(xy[row, 1]), 1)) for row in rows]
-        groups.append((cluster, points))
-        if cluster >= 0:
-            x, y = np.median(xy[rows], axis=0).tolist()
-            labels.append((cluster, round(x, 1), round(y, 1)))
-    radius = min(9.0, max(3.0, 190 / math.sqrt(max(1, len(xy)))))
-    label_size = 26.0 * min(1.0, max(0.5, math.sqrt(30 / max(1, len(labels)))))
-    return MapDrawing(map_height(found.xy), round(radius, 1), round(label_size, 1), groups, labels)
+def radius(n: int) -> float:
+    """Of the dots of a map of n points."""
+    return round(min(9.0, max(3.0, 190 / math.sqrt(max(1, n)))), 1)
 
 
 def _even(key: str, n_clusters: int) -> float | None:

@@ -15,9 +15,11 @@ from coterie.learning.words import CONFIDENT
 from coterie.report.choice import Chosen, Example, Picks, central, choose, examples, left_out, twins
 from coterie.report.confidence import confidence
 from coterie.report.layout import Map, read_map
+from coterie.report.neighbours import closeness, nearest
 from coterie.report.quality import Quality, quality
-from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_rounds
+from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_others, unpack_rounds
 from coterie.report.verdict import verdict
+from coterie.run import edits
 from coterie.run.files import (
     damaged,
     expected,
@@ -89,8 +91,10 @@ class ReportData:
     central: of each cluster shown the 3 pictures nearest to its centroid; attention: maps uint8 (h, w) by image id, of some of these;
     rounds: the same after each round of the training, uint8 (R, h, w) by image id, empty where there was one round;
     hierarchy: as hierarchy.json has it, None where a run keeps none;
-    unsure: ids of pictures in no cluster, the least certain first; twins: near-duplicates, group by group;
-    reliable_N: bool (N,), or None where the method selects none.
+    pictures: by id, of all images in runs that keep them; unsure: ids of pictures in no cluster, the least certain first; twins:
+    near-duplicates of which some are shown, group by group, alike: all groups that the run tells;
+    closeness_N: cosine with the mean feature of its cluster; near_NL: ids of those most like it;
+    reliable_N: bool (N,), or None where the method selects none; given: the names in edits.jsonl.
     """
 
     config: dict[str, Any]
@@ -101,6 +105,9 @@ class ReportData:
     chosen: Chosen
     unsure: list[int]
     twins: list[list[int]]
+    alike: list[list[int]]
+    closeness_N: np.ndarray
+    near_NL: np.ndarray
     examples: list[Example]
     central: dict[int, list[int]]
     pictures: dict[int, Picture]
@@ -111,6 +118,12 @@ class ReportData:
     reliable_N: np.ndarray | None
     stages: list[Stage]
     problems: list[tuple[str, str]]
+    given: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Of the clusters that have one: what a person called it, else the class that it matches."""
+        return {**(self.quality.names if self.quality else {}), **self.given}
 
 
 def read(run: Path) -> ReportData:
@@ -128,9 +141,10 @@ def read(run: Path) -> ReportData:
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
     pictures, attention = _checked(run / "pictures.safetensors", lambda: (unpack(tensors), unpack_maps(tensors)))
     rounds = _checked(run / "pictures.safetensors", lambda: unpack_rounds(tensors))
+    shown = np.asarray(sorted(pictures), np.int64)
+    pictures |= _checked(run / "pictures.safetensors", lambda: unpack_others(tensors))
     if pictures and not (min(pictures) >= 0 and max(pictures) < len(p_NK)):
         raise damaged(run / "pictures.safetensors", "is damaged: it shows images that are not in the run")
-    shown = np.asarray(sorted(pictures), np.int64)
     chosen = choose(p_NK, assigned.labels_N, features_ND, among=shown)
     return ReportData(
         config=config,
@@ -140,6 +154,9 @@ def read(run: Path) -> ReportData:
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
         twins=[group for group in _checked(run / "environment.json", lambda: _twins(environment, pictures)) if len(group) > 1],
+        alike=_checked(run / "environment.json", lambda: _alike(environment, len(p_NK))),
+        closeness_N=closeness(features_ND, assigned.labels_N),
+        near_NL=nearest(features_ND),
         unsure=left_out(p_NK, assigned.labels_N, among=shown),
         examples=examples(chosen, assigned.labels_N, features_ND),
         central=central(chosen, assigned.labels_N, features_ND),
@@ -151,6 +168,7 @@ def read(run: Path) -> ReportData:
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
+        given=edits.edited(run).names if (run / edits.FILE).exists() else {},
     )
 
 
@@ -176,6 +194,11 @@ def _assigned(run: Path) -> tuple[Assigned, np.ndarray]:
 
 def _twins(environment: dict[str, Any], pictures: dict[int, Picture]) -> list[list[int]]:
     return [[i for i in group if i in pictures] for group in twins(environment.get("duplicates") or {})]
+
+
+def _alike(environment: dict[str, Any], n: int) -> list[list[int]]:
+    groups = (environment.get("duplicates") or {}).get("largest", [])
+    return [[int(i) for i in group if 0 <= int(i) < n] for group in groups]
 
 
 def _reliable(run: Path, n: int) -> np.ndarray | None:

@@ -1,7 +1,8 @@
-"""The page: one html file that shows a finished run, opens offline and tells nothing about the disk it came from."""
+"""The page: one html file that shows a finished run, opens offline and tells nothing about the disk it came from; the thumbnails of more
+than 2,000 pictures lie in a folder beside it."""
 
-import base64
-from itertools import accumulate
+import hashlib
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,13 +10,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from coterie.errors import InputError
 from coterie.report import purification, reliable, wording
-from coterie.report.charts import Lines, MapDrawing, Panel, draw_map, panels
+from coterie.report.charts import Lines, Panel, map_height, panels, radius
 from coterie.report.colours import colours
 from coterie.report.confidence import confidence
 from coterie.report.data import CONFIDENT, Cluster, ReportData, Stage, read
 from coterie.report.fewer_more import fewer_more
 from coterie.report.heads import Heads, compare, loss
 from coterie.report.how_many import how_many
+from coterie.report.sheets import MOST_IN_ONE, UNSURE_COLOUR, base, data_uri, kinds, page_order, prototypes, script_json, sheets, table
 from coterie.report.thumbnails import Picture, overlay
 from coterie.report.verdict import verdict
 from coterie.report.wording import Veil
@@ -26,6 +28,7 @@ METHODS |= {"temi": "TEMI", "turtle": "TURTLE"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview
 MOST_PROBLEMS = 50
+PAGE = "page"  # of `files`, the html
 TOLD = (
     "health",
     "notes",
@@ -35,19 +38,14 @@ TOLD = (
     "duplicates",
 )  # of environment.json, told elsewhere
 SECOND_FROM = 0.05  # probability from which a second cluster is worth naming
-GROUPS = (
-    ("prototypes", "Most typical", "the most confident, nearest to the middle"),
-    ("borderline", "On the border", "almost as likely in another cluster"),
-    ("outliers", "Least alike", "farthest from the middle"),
-    ("handful", "Random others", "drawn by chance from the rest"),
-)
+OURS = "table-*.js", "pictures-*.js"  # what a page has beside it
 
 
 class Shown(NamedTuple):
-    """One picture on the page."""
+    """One picture on the page; None where the run keeps no thumbnail of it."""
 
     id: int
-    picture: Picture
+    picture: Picture | None
     name: str
     confidence: float
     second: int | None
@@ -64,26 +62,61 @@ class Likes(NamedTuple):
 
 
 def write(run: Path, out: Path | None = None, show_paths: bool = False) -> Path:
-    """Write the page of a finished run, by default to report.html in its folder, whole or not at all; returns where.
+    """Write the page of a finished run, by default to report.html in its folder, and, of more than 2,000 pictures, the folder `report`
+    beside it (that of `name.html` is `name`); returns where the page is. A reader sees the old page or the whole new one.
 
-    show_paths: tell absolute paths too (of listed files, settings, reasons); otherwise only the last part of each is shown.
-    InputError when the run is not finished or damaged, or when `out` is a folder.
+    show_paths: tell where the pictures lie: absolute paths, and links to the originals; otherwise only names as they are in the source.
+    InputError when the run is not finished or damaged, when `out` is a folder, or when the folder beside it is not one of a page.
     """
     out = out or run / "report.html"
     if out.is_dir():
         raise InputError(f"{out} is a folder; name a file, such as {out / 'report.html'}")
-    text = page(read(run), show_paths)
+    beside = out.with_suffix("") if out.suffix else out.with_name(out.name + "-files")
+    made = files(read(run), show_paths, beside.name)
+    text = made.pop(PAGE)
+    ours = {path for pattern in OURS for path in beside.glob(pattern)} if beside.is_dir() else set()
+    if made and beside.exists() and (not beside.is_dir() or set(beside.iterdir()) - ours):
+        raise InputError(f"{beside} would hold the pictures of the page, but is something else; move it away, or name another page with -o")
+    for name, content in made.items():  # names with a checksum: the old page finds its own until the new one is there
+        write_atomically(out.parent / name, lambda new, content=content: new.write_text(content, encoding="utf-8"), durable=False)
     write_atomically(out, lambda new: new.write_text(text, encoding="utf-8"))
+    for path in ours - {out.parent / name for name in made}:
+        path.unlink()
     return out
+
+
+def files(data: ReportData, show_paths: bool = False, beside: str = "report", more: str = "") -> dict[str, str]:
+    """What the page consists of, by name: PAGE, and of more than 2,000 pictures `<beside>/table-*.js` and `<beside>/pictures-*.js`.
+
+    more: a script of whoever shows the page with more to do; it runs after the page's own (script.js tells what it may build on).
+    """
+    order_N = page_order(data)
+    veil = _veil(data, show_paths)
+    told = script_json(table(data, order_N, veil, kinds(data), base(data) if show_paths else ""))
+    if len(order_N) <= MOST_IN_ONE:
+        return {PAGE: _render(data, veil, order_N, told, [], "", more)}
+    parts = sheets(data, order_N)
+    key = hashlib.sha256("".join([told, *parts]).encode()).hexdigest()[:8]
+    names = [f"{beside}/pictures-{key}-{number:04d}.js" for number in range(len(parts))]
+    where = f"{beside}/table-{key}.js"
+    made = {PAGE: _render(data, veil, order_N, "", names, where, more), where: f"coterie.table({told})"}
+    return made | dict(zip(names, parts))
 
 
 def page(data: ReportData, show_paths: bool = False) -> str:
     """The html; the same run gives the same text."""
+    return files(data, show_paths)[PAGE]
+
+
+def _veil(data: ReportData, show_paths: bool) -> Veil:
+    return Veil(None if show_paths else [str(data.config["source"].get("path") or ""), *(path for path, _ in data.problems)])
+
+
+def _render(data: ReportData, veil: Veil, order_N: Any, told: str, sheet_names: list[str], table_name: str, more: str) -> str:
+    """told: the table, where it is part of the page; else the names of the scripts beside it, the table's and the sheets'."""
     source = data.config["source"]
-    veil = Veil(None if show_paths else [str(source.get("path") or ""), *(path for path, _ in data.problems)])
     palette = colours(max(1, len(data.clusters)))
     template = _environment(veil).get_template("template.html")
-    drawing = draw_map(data.map, data.assigned)
     examples = _examples(data, veil)
     return template.render(
         data=data,
@@ -95,29 +128,34 @@ def page(data: ReportData, show_paths: bool = False) -> str:
         by_size=sorted(data.clusters, key=lambda cluster: (-cluster.size, cluster.number)),
         left_out=int((data.assigned.labels_N < 0).sum()),
         duplicates=data.environment.get("duplicates") or {},
-        twins=[[_shown(data, i, veil) for i in group] for group in data.twins],
-        elsewhere={int(i) for i in data.chosen.ids} | set(data.unsure),
-        unsure=[_shown(data, i, veil) for i in data.unsure],
+        unsure=data.unsure,
+        left_out_share=float((data.assigned.labels_N < 0).mean()) if len(order_N) else 0.0,
+        columns=told,
+        table_name=table_name,
+        sheet_names=script_json(sheet_names),
+        more=more,
+        whole=not table_name,
+        prototypes=set(prototypes(data).values()),
+        store=[] if table_name else _store(data, order_N, veil),
+        open_veil=veil.open,
+        map_height=map_height(data.map.xy),
         sure=confidence(data.environment),
         confidence=float(data.assigned.confidence_N.mean()) if len(data.assigned.confidence_N) else 0.0,
         confident_from=CONFIDENT,
-        names=data.quality.names if data.quality else {},
+        names=data.names,
         shares=data.quality.shares if data.quality else {},
-        colour=lambda cluster: palette[cluster] if cluster >= 0 else "#8a8a8a",
+        colour=lambda cluster: palette[cluster] if cluster >= 0 else UNSURE_COLOUR,
         verdict=verdict(data.environment),
         counted=how_many(data.config),
         warnings=data.environment.get("health") or [],
-        groups=lambda cluster: _groups(data, cluster, veil),
         compact=len(data.clusters) > MOST_COVERS,
         covers=lambda cluster: _covers(data, cluster, veil),
         attention=_attention(data, veil),
         rounds=_rounds(data, veil),
         places=next((map_hw.shape[::-1] for map_hw in data.attention.values()), (0, 0)),
-        map=drawing,
+        radius=radius(len(data.map.ids)),
         reliable=None if data.reliable_N is None else reliable.compare(data.reliable_N, data.assigned.labels_N, data.map),
         otherwise=fewer_more(data.hierarchy, len(data.clusters)),
-        map_names=_map_names(drawing, data, veil),
-        marked=any(cluster.picks.prototype is not None for cluster in data.clusters),
         examples=examples,
         compared=len({example.cluster for example in examples}),
         strangers=_strangers,
@@ -144,13 +182,18 @@ def _environment(veil: Veil) -> Environment:
         "short": wording.shortened,
         "hide": lambda value: veil.text(value) if isinstance(value, str) else value,
         "name": veil.name,
-        "image": _image,
+        "image": data_uri,
     }
     return environment
 
 
-def _groups(data: ReportData, cluster: Cluster, veil: Veil) -> list[tuple[str, str, str, list[Shown]]]:
-    return [(key, title, note, [_shown(data, i, veil) for i in ids]) for key, title, note in GROUPS if (ids := getattr(cluster.picks, key))]
+def _store(data: ReportData, order_N: Any, veil: Veil) -> list[tuple[int, list[Shown]]]:
+    """All pictures by cluster, in the order of the page."""
+    labels = data.assigned.labels_N[order_N].tolist()
+    return [
+        (cluster, [_shown(data, i, veil) for _, i in group])
+        for cluster, group in groupby(zip(labels, order_N.tolist()), key=lambda pair: pair[0])
+    ]
 
 
 def _covers(data: ReportData, cluster: Cluster, veil: Veil) -> tuple[Shown | None, list[int]]:
@@ -221,20 +264,7 @@ def _shown(data: ReportData, i: int, veil: Veil) -> Shown:
     second_confidence = float(assigned.second_confidence_N[i])
     second = int(assigned.second_N[i]) if second_confidence >= SECOND_FROM else None
     name = wording.shortened(veil.name(assigned.paths[i]))
-    return Shown(i, data.pictures[i], name, float(assigned.confidence_N[i]), second, second_confidence)
-
-
-def _map_names(drawing: MapDrawing, data: ReportData, veil: Veil) -> dict[int, str]:
-    """A short name per point; whole paths would make the page half as large again."""
-    return {
-        point.id: wording.shortened(wording.base_name(veil.name(data.assigned.paths[point.id])), 40)
-        for _, points in drawing.groups
-        for point in points
-    }
-
-
-def _image(picture: Picture) -> str:
-    return f"data:{picture.mime};base64,{base64.b64encode(picture.data).decode('ascii')}"
+    return Shown(i, data.pictures.get(i), name, float(assigned.confidence_N[i]), second, second_confidence)
 
 
 def _skipped(skipped: dict[str, Any]) -> list[str]:

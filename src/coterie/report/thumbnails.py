@@ -1,19 +1,24 @@
 """Small encoded pictures, packed into the tensors of pictures.safetensors and out again, and the attention maps of some of them.
 
-M pictures, P maps of h x w places. Every picture is encoded from bare pixels, so no metadata of the original (place, camera, author)
-gets in.
+Those that tell most (choice.py) are kept larger, all others small. M pictures, P maps of h x w places. Every picture is encoded from bare
+pixels, so no metadata of the original (place, camera, author) gets in.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from coterie.run.machine import cores
+
 BUDGET = 2_700_000  # bytes of all pictures together; base64 makes it 3.6 MB, which leaves room in a page of 5 MB
 TINY = 32  # pixels of the longer side up to which a picture is kept without loss and shown with visible pixels
 LADDER = ((192, 80), (176, 76), (160, 74), (144, 70), (128, 66), (112, 60), (96, 52), (80, 44), (64, 36))  # longest side, WebP quality
+SMALL = ((128, 56), (112, 52), (96, 48), (80, 42), (64, 36))  # the same of the others
+EACH, MANY, LEAST = 2_200, 22_000_000, 800  # bytes of each of the others, of all while they are 10,000, and of each however many there are
 PROBE = 48  # pictures that are encoded to guess which rung fits
 OVERLAY = 32  # pixels on a side of a map laid over a picture; the browser draws it larger, and soft
 HEAT, OPAQUE = (255, 84, 0), 0.72  # its colour, and the most that it hides
@@ -54,6 +59,32 @@ def pack(ids: Sequence[int], arrays: Sequence[np.ndarray], budget: int = BUDGET)
         "offset": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
         "jpeg": np.frombuffer(b"".join(encoded), np.uint8),
     }
+
+
+def pack_others(ids: Sequence[int], picture: Callable[[int], np.ndarray]) -> dict[str, np.ndarray]:
+    """As `pack`, of pictures that are made one by one, for there may be many: `others_id`, `others_offset`, `others_jpeg`.
+
+    picture: id -> uint8 (h, w, 3). About 2.2 kB each, 22 MB of 10,000 and more, down to 0.8 kB each; pictures of at most 32 pixels stay
+    lossless where that is no more. Nothing where `ids` is empty.
+    """
+    if not ids:
+        return {}
+    each = min(EACH, max(LEAST, MANY // len(ids)))
+    probe = [picture(i) for i in ids[:: max(1, len(ids) // PROBE)]]
+    rungs = [(*SMALL[0], True), *((side, quality, False) for side, quality in SMALL)]
+    rung = next((rung for rung in rungs if sum(len(_encode(a, *rung)) for a in probe) <= each * len(probe)), rungs[-1])
+    with ThreadPoolExecutor(cores()) as pool:
+        encoded = list(pool.map(lambda i: _encode(picture(i), *rung), ids))
+    offset = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return {"others_id": np.asarray(ids, np.int64), "others_offset": offset, "others_jpeg": np.frombuffer(b"".join(encoded), np.uint8)}
+
+
+def unpack_others(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:
+    """The small pictures by id; none in runs of versions that kept none. ValueError as `unpack`."""
+    names = {name: f"others_{name}" for name in ("id", "offset", "jpeg")}
+    if not any(name in tensors for name in names.values()):
+        return {}
+    return unpack({name: tensors[kept] for name, kept in names.items()})
 
 
 def unpack(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:

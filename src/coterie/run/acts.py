@@ -96,6 +96,33 @@ def complete(act: Act, now: Callable[[], Edited]) -> Act:
     return done
 
 
+def in_words(act: Act) -> str:
+    """What an act does, in one line."""
+    name = act["act"]
+    if name == "rename":
+        return f"cluster {act['cluster']} is called {act['name']}" if act["name"] else f"cluster {act['cluster']} has no name"
+    if name == "merge":
+        return f"clusters {_listed(act['clusters'])} are {act['into']}"
+    if name == "split":
+        return f"cluster {act['cluster']} is {_listed(f'{c} ({len(part):,})' for c, part in zip(act['into'], act['parts']))}"
+    if name == "move":
+        return f"{_pictures(act)} {'unsure' if act['cluster'] == UNSURE else 'into cluster ' + str(act['cluster'])}"
+    if name == "not_a_kind":
+        return f"cluster {act['cluster']} is not a kind"
+    if name == "confirm":
+        return f"cluster {act['cluster']} is right" if "cluster" in act else f"{_pictures(act)} where they belong"
+    return str(name)
+
+
+def _listed(words: Iterable[Any]) -> str:
+    *most, last = map(str, words)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _pictures(act: Act) -> str:
+    return f"{len(act['ids']):,} picture{'s' * (len(act['ids']) != 1)}"
+
+
 class _Sorting:
     """A sorting while acts are applied to it."""
 
@@ -113,10 +140,10 @@ class _Sorting:
         return number
 
     def ids(self, act: Act, numbers: Any) -> np.ndarray:
-        found = np.array(_numbers(act, "ids", numbers), np.int64)
-        if found.min() < 0 or found.max() >= len(self.cluster_N):
+        found = _numbers(act, "ids", numbers)
+        if min(found) < 0 or max(found) >= len(self.cluster_N):
             raise InputError(f"{act['act']}: the ids of the pictures are 0 to {len(self.cluster_N) - 1:,}")
-        return found
+        return np.array(found, np.int64)
 
     def rename(self, act: Act, new: range) -> None:
         cluster, name = self.cluster(act, act["cluster"]), act["name"]

@@ -21,6 +21,7 @@ from coterie.errors import InputError
 from coterie.run.disk import write
 
 FORMAT = "1"
+SPENT = "seconds.txt"
 _RESTORE = "restore it from a copy, or fit again into a new folder"
 
 
@@ -33,6 +34,19 @@ def save(path: Path, state: Any, keep_previous: bool = True) -> None:
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_flatten(state, tensors))
     write(path, to_bytes(tensors, {"format": FORMAT, "tree": tree, "checksum": _checksum(tensors, tree)}), keep_previous)
+
+
+def spent(work: Path) -> float:
+    """Seconds that earlier parts of a fit took, as `keep_spent` wrote them; 0 where it did not, or where the file is damaged: nothing but
+    the time that is told rests on it."""
+    try:
+        return float((work / SPENT).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return 0.0
+
+
+def keep_spent(work: Path, seconds: float) -> None:
+    write(work / SPENT, f"{seconds:.2f}\n".encode())
 
 
 def load(path: Path) -> Any:

@@ -62,6 +62,7 @@ class Run:
         self.ends, self._deadline = float("inf") if time_budget is None else self._started + time_budget, float("inf")
         self._stage, self._epoch, self._total = "", 0, 1
         self._stage_start = self._epoch_start = self._started
+        self._before = checkpoint.spent(self.folder / "work")
         self._updates, self._seen = Updates(clip), 0
         self._placed: tuple[Images, Images] | None = None
 
@@ -146,6 +147,7 @@ class Run:
         self.stages[name] = self.stages.get(name, 0.0) + time.monotonic() - begun
         if self.devices.rank == 0:
             save_result(path, value)
+            checkpoint.keep_spent(self.folder / "work", self.seconds)
         self.devices.wait()
         return value
 
@@ -208,8 +210,8 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Wall time since the start."""
-        return time.monotonic() - self._started
+        """Wall time since the start, and what earlier parts of a continued fit took until their last checkpoint."""
+        return self._before + time.monotonic() - self._started
 
     # ---- what is written down
 
@@ -294,4 +296,5 @@ class Run:
             plain = {name: state_of(value) for name, value in state.items()}
             kept = {"epoch": epoch, "history": self.history, "warnings": self.warnings, "stages": self.stages, "state": plain}
             checkpoint.save(path, kept)
+            checkpoint.keep_spent(self.folder / "work", self.seconds)
         self.devices.wait()
