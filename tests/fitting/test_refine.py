@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from coterie import fitting, load
 from coterie.errors import InputError
 from coterie.fitting.asking import ask
-from coterie.fitting.teaching import corrected, of, of_kinds
 from coterie.fitting.hierarchy import Sorted
 from coterie.fitting.recut import recut
 from coterie.fitting.refine import in_words, refine
+from coterie.fitting.teaching import corrected, of, of_kinds
 from coterie.networks import model
 from coterie.report import page
 from coterie.run import checkpoint, edits, manifest

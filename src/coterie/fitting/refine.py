@@ -19,8 +19,8 @@ from torch import Tensor
 from coterie.errors import InputError
 from coterie.fitting import derived
 from coterie.fitting.confidence import of_clusters
-from coterie.fitting.teaching import Corrected, Ground, corrected, ground
 from coterie.fitting.hierarchy import Sorted
+from coterie.fitting.teaching import Corrected, Ground, corrected, ground
 from coterie.learning import constraints, evidence
 from coterie.learning.calibration import temperature
 from coterie.learning.taught import beliefs
