@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmarks.record import done, record
 from benchmarks.recut import fit
+from coterie.clustering.spaces import reduced
 from coterie.evaluate import metrics
 from coterie.fitting import asking, teaching
 from coterie.fitting.hierarchy import Sorted, read_sorted
@@ -58,7 +59,7 @@ def main() -> None:
                 continue
             fit(Path(folder) / f"{seed}", x_ND, key["classes"], devices, seed)
             found = read_sorted(Path(folder) / f"{seed}")
-            on = teaching.ground_of(found.rows_ND, found.k)
+            on = teaching.ground_of(reduced(found.rows_ND, components=max(teaching.AXES, 2 * found.k)))
             for asked in ASKED:
                 begun = 0.0
                 for answers, acc, kept in play(found, on, y_N, asked, seed, chosen.batch, chosen.most):
@@ -90,7 +91,11 @@ def play(
     yield 0, metrics.accuracy(y_N, found.labels_N.numpy()), 1.0
     while len(answered) < min(most, len(y_N)):
         given = teaching.of(found, replay(found.labels_N.numpy(), acts, found.k))
-        ids = asking.chosen(given, on, batch)[1].tolist() if asked == ASKED[0] else [i for i in order if i not in answered][:batch]
+        ids = (
+            asking.chosen(given, on.reduced.rows_Nd, batch)[1].tolist()
+            if asked == ASKED[0]
+            else [i for i in order if i not in answered][:batch]
+        )
         answered += ids
         acts += [{"act": "move", "ids": [int(i)], "cluster": int(cluster_of[y_N[i]])} for i in ids]
         given = teaching.of(found, replay(found.labels_N.numpy(), acts, found.k))

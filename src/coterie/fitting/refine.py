@@ -20,7 +20,7 @@ from coterie.errors import InputError
 from coterie.fitting import derived
 from coterie.fitting.confidence import of_clusters
 from coterie.fitting.hierarchy import Sorted
-from coterie.fitting.teaching import Corrected, Ground, corrected, ground
+from coterie.fitting.teaching import Corrected, Ground, corrected, ground_of, reduced_rows
 from coterie.learning import constraints, evidence
 from coterie.learning.calibration import temperature
 from coterie.learning.taught import beliefs
@@ -79,7 +79,7 @@ def taught_head(rows_Nd: Tensor, f_NK: Tensor, anchor_N: Tensor, outside_N: Tens
 def learned(given: Corrected, on: Ground) -> tuple[RowHeads, Tensor]:
     """Steps 3 and 4: the head, and its logits (N, K) of the run's pictures."""
     rows_Nd, anchor_N = on.reduced.rows_Nd, given.anchors.labels_N
-    f_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N).p_NK
+    f_NK = beliefs(rows_Nd, on.graph, given.p_NK, anchor_N, given.outside_N)
     head = folded(taught_head(rows_Nd, f_NK, anchor_N, given.outside_N, given.found.seed), on.reduced, RowHeads).requires_grad_(False)
     assert isinstance(head, RowHeads)
     return head, head(given.found.rows_ND)[0]
@@ -119,7 +119,7 @@ def refine(run: Path, output: Path) -> dict[str, Any]:
     given = corrected(run)
     if not given.changed:
         raise InputError(f"{run} has no corrections to learn from; make some with `coterie review {run}`")
-    result = refined(given, ground(run, given))
+    result = refined(given, ground_of(reduced_rows(run, given)))
     after = Sorted(result.p_NK, result.labels_N, given.found.rows_ND, given.found.seed)
     what = changes(given, result)
     how = {name: what[name] for name in ("became", "anchors", "must", "cannot", "kept")}

@@ -97,14 +97,13 @@ class Ground(NamedTuple):
     graph: Graph
 
 
-def ground(run: Path, given: Corrected) -> Ground:
-    """Of a run. InputError where there is but one picture or kind, so that there is nothing to learn."""
+def reduced_rows(run: Path, given: Corrected) -> Reduced:
+    """The rows of a run. InputError where there is but one picture or kind, so that there is nothing to learn."""
     if len(given.labels_N) < 2 or len(given.numbers) < 2:
         raise InputError(f"{run} has one {'picture' if len(given.labels_N) < 2 else 'kind'}: there is nothing to ask or to learn")
-    return ground_of(given.found.rows_ND, len(given.numbers), read_config(run)["settings"].get("spaces", ""))
+    spaces = read_config(run)["settings"].get("spaces", "")  # the widths of the features of several encoders
+    return reduced(given.found.rows_ND, spaces, max(AXES, 2 * len(given.numbers)))
 
 
-def ground_of(rows_ND: Tensor, k: int, spaces: str = "") -> Ground:
-    """Of unit rows. spaces: the widths of the features of several encoders (clustering/spaces.py)."""
-    found = reduced(rows_ND, spaces, max(AXES, 2 * k))
+def ground_of(found: Reduced) -> Ground:
     return Ground(found, neighbours(found.rows_Nd))

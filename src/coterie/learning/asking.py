@@ -25,7 +25,7 @@ def leads(p_NK: Tensor) -> Tensor:
 def telling(rows_ND: Tensor, p_NK: Tensor, free_N: Tensor, answered_N: Tensor, count: int) -> Tensor:
     """The ids of `count` images of those that may be asked (free_N, bool), or of all there are, the most telling first, int64.
 
-    rows_ND: features seen from their mean. p_NK: what is believed of each (`taught.beliefs`). answered_N bool: what was said already.
+    rows_ND: features seen from their mean. p_NK: what is believed of each (`taught.first_beliefs`). answered_N bool: what was said already.
     """
     doubt_N = (1 - leads(p_NK)).masked_fill(~free_N, 0)
     order_N = (doubt_N - 2 * (~free_N).float()).argsort(descending=True, stable=True)

@@ -11,8 +11,6 @@ Anchors stay what was said throughout. The means serve few pictures a kind, the 
 Caltech-101 and on MNIST (docs/refine.md). Shapes: N images, D feature, K kinds, A anchors.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,23 +32,23 @@ def neighbours(rows_ND: Tensor) -> Graph:
     return normalised(found.index_NK, found.similarity_NK)
 
 
-class Beliefs(NamedTuple):
-    """How much each image is of each kind, (N, K) float32, rows that sum to 1: after step 2, and after step 3, where an anchor is wholly of
-    its own."""
+def first_beliefs(rows_ND: Tensor, p_NK: Tensor, anchor_N: Tensor, outside_N: Tensor) -> Tensor:
+    """Steps 1 and 2: how much each image is of each kind, (N, K) float32, rows that sum to 1.
 
-    by_means_NK: Tensor
-    p_NK: Tensor
-
-
-def beliefs(rows_ND: Tensor, graph: Graph, p_NK: Tensor, anchor_N: Tensor, outside_N: Tensor) -> Beliefs:
-    """All three steps.
-
-    rows_ND: features seen from their mean (made unit length here); graph: of their neighbours. p_NK: what the clusters say. anchor_N int64:
-    the kind that was said, -1 where none was. outside_N bool: of no kind; these tell nobody anything.
+    rows_ND: features seen from their mean (made unit length here). p_NK: what the clusters say. anchor_N int64: the kind that was said, -1
+    where none was. outside_N bool: of no kind; these tell nobody anything.
     """
-    weight = max(1.0, WEIGHT * len(rows_ND) / p_NK.shape[1])
-    y_NK = by_means(rows_ND, by_clusters(p_NK, anchor_N), anchor_N, weight, outside_N)
-    return Beliefs(y_NK, spread(graph, y_NK, anchor_N, weight, outside_N))
+    return by_means(rows_ND, by_clusters(p_NK, anchor_N), anchor_N, weight_of(p_NK), outside_N)
+
+
+def beliefs(rows_ND: Tensor, graph: Graph, p_NK: Tensor, anchor_N: Tensor, outside_N: Tensor) -> Tensor:
+    """All three steps; an anchor is wholly of its own kind."""
+    return spread(graph, first_beliefs(rows_ND, p_NK, anchor_N, outside_N), anchor_N, weight_of(p_NK), outside_N)
+
+
+def weight_of(p_NK: Tensor) -> float:
+    """An anchor's, in pictures."""
+    return max(1.0, WEIGHT * len(p_NK) / p_NK.shape[1])
 
 
 def by_clusters(p_NK: Tensor, anchor_N: Tensor) -> Tensor:
