@@ -14,7 +14,7 @@ from coterie import fitting, load
 from coterie.errors import InputError
 from coterie.evaluate.protocol import evaluate
 from coterie.export import export
-from coterie.fitting import recut_files
+from coterie.fitting import derived, recut_files
 from coterie.fitting.hierarchy import FILE, Sorted
 from coterie.fitting.recut import asked, recut
 from coterie.networks import model
@@ -138,7 +138,7 @@ def test_nobody_is_put_where_nobody_was(pictures, tmp_path):
     found = Sorted(p_NK, labels_N, F.normalize(torch.randn(12, 4, generator=torch.Generator().manual_seed(0))), 0)
     after = asked(found, [(0, 1)], [(2, 2)]).apply(found)
     assert (after.labels_N[[2, 5]] == -1).all() and (after.labels_N >= 0).sum() == 10
-    table = recut_files._table(read_assignments(pictures / "run").slice(0, 12), after)
+    table = derived._table(read_assignments(pictures / "run").slice(0, 12), after)
     assert table["cluster"].to_pylist() == after.labels_N.tolist() and table.schema == read_assignments(pictures / "run").schema
 
 
@@ -215,11 +215,9 @@ def test_maps_of_clusters_that_are_others_now_are_left_out():
     found = Sorted(torch.eye(4).repeat(2, 1), torch.arange(4).repeat(2), torch.eye(8), 0)
     tensors = {"id": np.arange(8), "attention_id": np.array([0, 1, 3, 6]), "attention": np.arange(16, dtype=np.uint8).reshape(4, 2, 2)}
     tensors["attention_rounds"] = np.stack([tensors["attention"]] * 3)
-    what = {"merges": [{"clusters": [0, 1], "into": 0}], "splits": [{"cluster": 3, "into": [2, 3]}]}
-    kept = recut_files._without_old_maps(tensors, found, what)
+    kept = derived.without_old_maps(tensors, found.labels_N, {0, 1, 3})
     assert kept["attention_id"].tolist() == [6] and kept["attention"].shape == (1, 2, 2) and kept["attention_rounds"].shape == (3, 1, 2, 2)
-    what["splits"].append({"cluster": 2, "into": [4, 5]})
-    assert list(recut_files._without_old_maps(tensors, found, what)) == ["id"]
+    assert list(derived.without_old_maps(tensors, found.labels_N, {0, 1, 2, 3})) == ["id"]
 
 
 # ---- the hierarchy of a run

@@ -18,6 +18,7 @@ from coterie.cli import (
     edits,  # noqa: F401
     export,  # noqa: F401
     recut,  # noqa: F401
+    refine,  # noqa: F401
     review,  # noqa: F401
     show,  # noqa: F401
     shown,

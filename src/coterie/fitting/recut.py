@@ -3,9 +3,6 @@
 Shapes: N images, D feature, K clusters before, P parts, J clusters after.
 """
 
-import os
-import secrets
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +17,6 @@ from coterie.clustering.hierarchy import Division, Merge
 from coterie.errors import InputError
 from coterie.fitting.hierarchy import Sorted, kept, read_sorted
 from coterie.networks.recut import Recut, centroids
-from coterie.run import disk, manifest
 
 
 @dataclass
@@ -176,16 +172,13 @@ def recut(
     pictures may go to another cluster than the one that was merged or split: they are counted (`moved`).
     InputError: a run that is not finished or is damaged, clusters or numbers that there cannot be, an `output` that is not empty.
     """
-    from coterie.fitting import recut_files
+    from coterie.fitting import derived, recut_files
 
     started = time.monotonic()
     run, output = Path(run), Path(output)
-    if not manifest.is_finished(run):
-        raise InputError(f"{run} is not a finished run; continue its fit first" if run.is_dir() else f"there is no run folder {run}")
-    check_free(output)
+    derived.check(run, output)
     if clusters is None and not merge and not split:
         raise InputError("recut needs --clusters K, --merge A,B or --split A")
-    manifest.check_run(run)
     before = read_sorted(run)
     if clusters is not None and not 1 <= clusters <= len(before.p_NK):
         raise InputError(f"--clusters {clusters}: wanted 1 to {len(before.p_NK):,}, the number of pictures")
@@ -203,18 +196,8 @@ def recut(
         "splits": [{"cluster": old, "into": numbers} for old, numbers in enumerate(now) if len(numbers) > 1],
         "moved": moved,
     }
-    part = output.parent / f".coterie-{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        disk.make_folder(part)
+    with derived.folder(output, after, lambda: still(before, after, done, tree[1])) as part:
         recut_files.write(run, part, before, after, done, what, started)
-        manifest.seal(part)
-        kept(part, after, still(before, after, done, tree[1]))
-        os.replace(part, output)  # takes the place of an empty folder; a reader sees nothing, or all
-        disk.sync(output.parent)
-    except NotADirectoryError:
-        raise InputError(f"{output} lies in a file; choose another folder") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return {"run": str(output), "of": str(run), "n_clusters_before": before.k, "n_clusters": after.k, **what}
 
 
@@ -222,11 +205,3 @@ def _several(now: list[list[int]]) -> list[int]:
     """The new clusters that hold more than one old one."""
     every = [new for numbers in now for new in numbers]
     return sorted({new for new in every if every.count(new) > 1})
-
-
-def check_free(output: Path) -> None:
-    """InputError unless a run folder can be made there: nothing is, or an empty folder."""
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() or output.is_symlink():
-        raise InputError(f"{output} {'is not empty' if output.is_dir() else 'is a file'}; choose another folder")

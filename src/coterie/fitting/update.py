@@ -3,9 +3,6 @@
 Shapes: N images of the run, M new ones, D feature, K clusters of the run, J new kinds.
 """
 
-import os
-import secrets
-import shutil
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +13,9 @@ from torch import Tensor, nn
 
 from coterie.clustering import hierarchy
 from coterie.errors import InputError
-from coterie.fitting import new_pictures
-from coterie.fitting.hierarchy import Sorted, kept, read_sorted
+from coterie.fitting import derived, new_pictures
+from coterie.fitting.hierarchy import Sorted, read_sorted
 from coterie.fitting.planning import config_of, describe
-from coterie.fitting.recut import check_free
 from coterie.fitting.running import opened_for
 from coterie.images import Images
 from coterie.images.items import read_items
@@ -27,7 +23,7 @@ from coterie.images.parts import named, prefix_of
 from coterie.learning.kinds import Kind, kinds
 from coterie.networks.model import Model, load
 from coterie.networks.recut import Recut, centroids
-from coterie.run import Run, disk, manifest, seeding
+from coterie.run import Run, seeding
 from coterie.run.devices import Devices
 from coterie.run.files import read_assignments
 
@@ -68,10 +64,7 @@ def update(
     started = time.monotonic()
     run, output = Path(run), Path(output)
     new_pictures.check_rate(false_alarms)
-    if not manifest.is_finished(run):
-        raise InputError(f"{run} is not a finished run; continue its fit first" if run.is_dir() else f"there is no run folder {run}")
-    check_free(output)
-    manifest.check_run(run)
+    derived.check(run, output)
     before = read_sorted(run)
     new = _opened(run, source, devices or Devices(), cache)
     novel = new_pictures.novelty(run, new.rows_MD, false_alarms)
@@ -94,18 +87,8 @@ def update(
         "kinds": [_told(kind, strange, whole, after, None if head is None else before.k + j) for j, kind in enumerate(found)],
         "moved": int((after.labels_N[:n] != before.labels_N)[inside_N].sum()),
     }
-    part = output.parent / f".coterie-{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        disk.make_folder(part)
+    with derived.folder(output, after) as part:
         update_files.write(run, part, new, before, after, head, describe(source, new.images), what, started)
-        manifest.seal(part)
-        kept(part, after)
-        os.replace(part, output)  # takes the place of an empty folder; a reader sees nothing, or all
-        disk.sync(output.parent)
-    except NotADirectoryError:
-        raise InputError(f"{output} lies in a file; choose another folder") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return {"run": str(output), "of": str(run), "n_clusters_before": before.k, "n_clusters": after.k, **what}
 
 

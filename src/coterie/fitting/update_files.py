@@ -15,9 +15,9 @@ from safetensors.numpy import save as numpy_bytes
 
 from coterie.fitting import assignments as store
 from coterie.fitting.confidence import of_clusters
+from coterie.fitting.derived import same, tiny_of
 from coterie.fitting.duplicates import OF_EACH, TOLD, duplicates
 from coterie.fitting.hierarchy import Sorted
-from coterie.fitting.recut_files import same, tiny_of
 from coterie.fitting.small import small
 from coterie.fitting.verdict import judge
 from coterie.images.collection import fingerprint
@@ -27,7 +27,7 @@ from coterie.learning.diagnose import vital_signs, worries
 from coterie.networks import model
 from coterie.networks.recut import Recut
 from coterie.report.choice import choose, left_out, twins
-from coterie.report.thumbnails import BUDGET, pack
+from coterie.report.thumbnails import BUDGET, pack, pack_others
 from coterie.report.wording import count
 from coterie.run import checkpoint, seeding
 from coterie.run.files import read_assignments, read_config, read_history, read_json, read_rows, read_tensors, read_trace
@@ -164,7 +164,7 @@ def _joined(old: dict[str, Any], found: dict[str, Any], n: int) -> dict[str, Any
 def _write_pictures(
     run: Path, folder: Path, new: "New", before: Sorted, after: Sorted, near: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Thumbnails of what the report will show, of the run's pictures as far as it keeps them; as `judge` wants them, too. Attention maps
+    """Thumbnails: those of the run, and of the new pictures larger ones of what the report will show first; as `judge` wants them, too. Attention maps
     stay with their pictures."""
     n, m = len(before.p_NK), len(new.fresh)
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
@@ -173,24 +173,29 @@ def _write_pictures(
     p_NK, labels_N = after.p_NK.numpy(), after.labels_N.numpy()
     chosen = choose(p_NK, labels_N, after.rows_ND.numpy(), among=among)
     wanted = {*chosen.ids.tolist(), *left_out(p_NK, labels_N, among=among), *sum(twins(near), [])}
-    keep_P = np.isin(tensors["id"], sorted(wanted))
-    ends = tensors["offset"]
-    data = [tensors["jpeg"][ends[i] : ends[i + 1]] for i in np.flatnonzero(keep_P)]
     fresh = sorted(i for i in wanted if i >= n)
     arrays = new.images.thumbnails([new.fresh[i - n] for i in fresh], store.THUMBNAIL)
-    added = pack(fresh, arrays, max(LEAST, BUDGET - sum(map(len, data))))
-    offset = np.cumsum([0, *map(len, data)], dtype=np.int64)
-    pictures = {
-        "id": np.r_[tensors["id"][keep_P], added["id"]],
-        "offset": np.r_[offset, offset[-1] + added["offset"][1:]],
-        "jpeg": np.concatenate([*data, added["jpeg"]]),
-    }
+    added = pack(fresh, arrays, max(LEAST, BUDGET - len(tensors["jpeg"])))
+    rest = sorted({*range(n, n + m)} - {*fresh})
+    added |= pack_others(rest, lambda i: new.images.pixels[new.fresh[i - n]].cpu().numpy())
+    pictures = behind(tensors, added, "") | behind(tensors, added, "others_")
     if "attention" in tensors and (seen_P := np.isin(tensors["attention_id"], pictures["id"])).any():
         pictures |= {name: np.ascontiguousarray(tensors[name][seen_P]) for name in ("attention_id", "attention")}
         if "attention_rounds" in tensors:
             pictures["attention_rounds"] = np.ascontiguousarray(tensors["attention_rounds"][:, seen_P])
     checkpoint.write(folder / "pictures.safetensors", numpy_bytes(pictures))
     return tiny_of(folder / "pictures.safetensors", pictures, n + m)
+
+
+def behind(old: dict[str, np.ndarray], new: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    """Packed pictures of two runs as one; kind: "" or "others_". Nothing where neither has any."""
+    id_, offset, jpeg = (f"{kind}{name}" for name in ("id", "offset", "jpeg"))
+    some = [one for one in (old, new) if id_ in one]
+    if not some:
+        return {}
+    sizes = np.concatenate([np.diff(one[offset]) for one in some])
+    return {id_: np.concatenate([one[id_] for one in some]), offset: np.cumsum([0, *sizes], dtype=np.int64),
+            jpeg: np.concatenate([one[jpeg] for one in some])}  # fmt: skip
 
 
 def _write_config(

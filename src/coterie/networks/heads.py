@@ -64,6 +64,15 @@ class UnitHeads(Heads):
         return (torch.einsum("bd,hkd->hkb", z_BD, self.weight) + self.bias[..., None]).mT
 
 
+class RowHeads(UnitHeads):
+    """`UnitHeads` on features as a run keeps them, unit rows in half precision: so that new pictures are sorted as those were that it
+    was learned on."""
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        with torch.autocast(features_BD.device.type, enabled=False):
+            return super().forward(F.normalize(features_BD.float()).half().float())
+
+
 @torch.no_grad()
 def linear(centroids: "Centroids") -> Heads:
     """The head that says what `centroids` do: -|z - c|^2 orders clusters as 2 z c - |c|^2 does."""
@@ -74,11 +83,11 @@ def linear(centroids: "Centroids") -> Heads:
 
 
 @torch.no_grad()
-def folded(heads: Heads, rows: Reduced) -> UnitHeads:
+def folded(heads: Heads, rows: Reduced, kind: type[UnitHeads] = UnitHeads) -> UnitHeads:
     """Heads on the features themselves that say what `heads` say of the rows."""
     weight_HKd = heads.weight * heads.scale
     weight_HKD = weight_HKd @ rows.axes_Dd.T
-    whole = UnitHeads(len(rows.mean_D), heads.weight.shape[1], heads.weight.shape[0]).to(rows.mean_D.device)
+    whole = kind(len(rows.mean_D), heads.weight.shape[1], heads.weight.shape[0]).to(rows.mean_D.device)
     whole.mean.copy_(rows.mean_D), whole.space.copy_(rows.space_D)
     whole.weight.copy_(weight_HKD)
     whole.bias.copy_(heads.bias - weight_HKd @ heads.mean - weight_HKD @ rows.centre_D)

@@ -12,12 +12,12 @@ from coterie.errors import InputError, words
 from coterie.images import Images
 from coterie.learning.calibration import COLDEST, HOTTEST
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
-from coterie.networks.heads import Centroids, Heads, MlpHeads, UnitCentroids, UnitHeads
+from coterie.networks.heads import Centroids, Heads, MlpHeads, RowHeads, UnitCentroids, UnitHeads
 from coterie.networks.recut import Recut
 from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, MlpHeads, Centroids, UnitCentroids)}
+HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, RowHeads, MlpHeads, Centroids, UnitCentroids)}
 RECUT = Recut.__name__  # stands around another head, perhaps several times
 LAYERS = 64  # at most
 FILE = "model.safetensors"
@@ -95,6 +95,13 @@ def recut(path: Path, new: Path, layer: dict[str, Tensor], n_clusters: int) -> N
     layer = layer | {"temperature": torch.tensor(state["temperature"])}  # of the head within; what is made of it is as sure
     changed = {"head": RECUT, "within": within, "head_state": layer | inner, "n_clusters": n_clusters, "temperature": 1.0}
     checkpoint.save(new, state | changed, keep_previous=False)
+
+
+def refit(path: Path, new: Path, head: nn.Module, n_clusters: int, temperature: float) -> None:
+    """Writes the model at `path` to `new` with `head` in place of its own. The encoder is not built for it."""
+    manifest.check(path)
+    state = _state(path) | {"within": [], **_names(head, n_clusters), "head_state": head.state_dict()}
+    checkpoint.save(new, state | {"n_clusters": n_clusters, "temperature": temperature}, keep_previous=False)
 
 
 def _names(head: nn.Module, n_clusters: int) -> dict[str, Any]:

@@ -256,9 +256,9 @@ def _stages(data: ReportData) -> list[tuple[Stage, list[Panel], list[Panel], Hea
 
 
 def _trained(data: ReportData) -> int:
-    """How many clusters the training had; a recut run has others now."""
-    recut = data.config.get("recut")
-    trained = recut.get("trained") if isinstance(recut, dict) else None
+    """How many clusters the training had; a run that was recut or refined may have others now."""
+    made = data.config.get("recut") or data.config.get("refine")
+    trained = made.get("trained") if isinstance(made, dict) else None
     return trained if type(trained) is int and trained > 0 else len(data.clusters)
 
 
