@@ -193,6 +193,8 @@ def test_two_windows(browser, run):
         page.wait_for(2)
         assert same(page, run).confirmed_N.sum() == 15
         until(lambda: page.js("return document.querySelectorAll('#grid [data-confirmed]').length") > 0, "what is confirmed has no mark")
+        severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert len(severe) == 1 and "409 (Conflict)" in severe[0]
     finally:
         server.kill()
         server.wait()

@@ -2,6 +2,7 @@
 than 2,000 pictures lie in a folder beside it."""
 
 import hashlib
+from functools import partial
 from itertools import accumulate, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +79,7 @@ def write(run: Path, out: Path | None = None, show_paths: bool = False) -> Path:
     if made and beside.exists() and (not beside.is_dir() or set(beside.iterdir()) - ours):
         raise InputError(f"{beside} would hold the pictures of the page, but is something else; move it away, or name another page with -o")
     for name, content in made.items():  # names with a checksum: the old page finds its own until the new one is there
-        write_atomically(out.parent / name, lambda new, content=content: new.write_text(content, encoding="utf-8"), durable=False)
+        write_atomically(out.parent / name, partial(Path.write_text, data=content, encoding="utf-8"), durable=False)
     write_atomically(out, lambda new: new.write_text(text, encoding="utf-8"))
     for path in ours - {out.parent / name for name in made}:
         path.unlink()
