@@ -164,7 +164,7 @@ def _joined(old: dict[str, Any], found: dict[str, Any], n: int) -> dict[str, Any
 def _write_pictures(
     run: Path, folder: Path, new: "New", before: Sorted, after: Sorted, near: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Thumbnails: those of the run, and of the new pictures larger ones of what the report will show first; as `judge` wants them, too. Attention maps
+    """Thumbnails: those of the run, and new ones, larger of what the report shows first; as `judge` wants them, too. Attention maps
     stay with their pictures."""
     n, m = len(before.p_NK), len(new.fresh)
     tensors = read_tensors(run / "pictures.safetensors", "id", "offset", "jpeg")
