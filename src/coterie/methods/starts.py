@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim import Adam
 
 from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood
+from coterie.clustering.sampling import sample
 from coterie.clustering.spaces import Reduced, unit_by_space
 from coterie.clustering.spectral import spectral
-from coterie.learning.evidence import sample
 from coterie.networks.heads import Heads
 from coterie.run import Run
 
