@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from coterie.clustering.sampling import sample
 from coterie.errors import InputError
 from coterie.fitting import derived
 from coterie.fitting.confidence import of_clusters
 from coterie.fitting.hierarchy import Sorted
 from coterie.fitting.teaching import Corrected, Ground, corrected, ground_of, reduced_rows
-from coterie.learning import constraints, evidence
+from coterie.learning import constraints
 from coterie.learning.calibration import temperature
 from coterie.learning.taught import beliefs
 from coterie.learning.witness import KINDS, witness
@@ -53,7 +54,7 @@ class Refined(NamedTuple):
 def taught_head(rows_Nd: Tensor, f_NK: Tensor, anchor_N: Tensor, outside_N: Tensor, seed: int) -> Heads:
     """Cross-entropy with the beliefs, and with the anchors; from weights of zero, so that only the sample is drawn."""
     here_A = (anchor_N >= 0).nonzero().squeeze(1)
-    index_S = evidence.sample(len(rows_Nd), generator(seed, "refine", "sample"), TAUGHT)
+    index_S = sample(len(rows_Nd), generator(seed, "refine", "sample"), TAUGHT)
     index_S = index_S[~outside_N[index_S]]
     with forked(seed, "refine"):  # initial weights are drawn, though none of them stays
         head = Heads(rows_Nd.shape[1], f_NK.shape[1])
