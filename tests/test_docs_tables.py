@@ -140,7 +140,9 @@ def test_the_table_of_photographs_is_that_of_the_rows():
         ("ten classes, 300", "ten"),
         ("five classes, 150", "five"),
         ("twenty classes, 600", "twenty"),
+        ("fifty classes, 1,500", "fifty"),
         ("all hundred classes, 3,000", "all"),
+        ("10,000", "large"),
     ]:
         rows = rows_of("photos", set=name, asked="default")
         acc = mean_and_worst(rows) if len(rows) > 1 else mean(rows, "acc")
