@@ -32,7 +32,7 @@ def test_what_is_said_counts_and_else_what_is_found(run, sizes, said, taken):
 
 
 @pytest.mark.parametrize("name, settings", [
-    ("kmeans", {}), ("kmeans", {"final": "diffusion"}), ("deepcluster", {"epochs": 0}), ("pcp", {"epochs": 0, "rounds": 0}),
+    ("kmeans", {}), ("kmeans", {"final": "diffusion"}), ("deepcluster", {"epochs": 0}),
 ])  # fmt: skip
 def test_two_among_sixty_stay_two(run, name, settings):
     labels_N = fit(name, settings, run).p_NK.argmax(1)
