@@ -132,6 +132,15 @@ def test_sizes_that_were_asked_for_or_are_there_are_no_fault(tmp_path):
     assert settled(z_ND, labels_N, 3, tmp_path / "prior", prior="200,20,20")[2]["returned"] == "scan"
 
 
+@pytest.mark.parametrize("torn, settings, warned", [(29, {}, True), (41, {}, True), (58, {}, False), (29, {"sizes": "even"}, False)])
+def test_a_large_kind_that_is_torn_apart_is_told(tmp_path, torn, settings, warned):
+    """58 to 2 that became 29 to 31, or 41 to 19."""
+    kinds_N = torch.tensor([0] * 58 + [1] * 2)
+    z_ND = torch.eye(2, D)[kinds_N] + 0.05 * torch.randn(60, D, generator=torch.Generator().manual_seed(0))
+    run = settled(z_ND, (torch.arange(60) >= torn).long(), 2, tmp_path, "kmeans", **settings)[3]
+    assert any("torn apart" in text for text in run.warnings) == warned
+
+
 def test_kmeans_is_its_own_floor(tmp_path):
     z_ND, kind_N = kinds(6, 0)
     _, _, told, run = settled(z_ND, torch.clamp(kind_N, max=1), 6, tmp_path, "kmeans")

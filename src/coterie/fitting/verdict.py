@@ -14,6 +14,7 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import means, unit
 from coterie.clustering.sampling import SAMPLE, sample
+from coterie.clustering.sizes import untorn
 from coterie.clustering.spaces import Reduced, reduced
 from coterie.images import Images
 from coterie.learning import evidence
@@ -40,6 +41,7 @@ EXPLAINS, OF_FEATURES, VISIBLE = 0.5, 0.6, 0.05  # colour, at least, alone and a
 SAME = 0.75  # adjusted Rand index from which k-means on thumbnails finds the same
 AS_WELL, COMES_AGAIN = 0.85, 0.85  # the thumbnails' share of what features explain, and the stability from which that is no objection
 CLEARER = 0.4  # agreement and stability of thumbnails beyond a cloud's, from which they have what the features lack
+TORN = "kinds of clearly different size fit the features better: a large one may be torn apart here; try --set final=diffusion"
 OTHER_NUMBER = ("other_k", "other_stability", "other_agreement")  # what the evidence calls another number of clusters, and its scores
 
 SENTENCES = {
@@ -83,6 +85,10 @@ def settle(
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
+    if getattr(config, "sizes", "auto") != "even":
+        other_S = untorn(z_ND[index_S.to(z_ND.device)].cpu(), labels_S, k, run.rng("verdict", "sizes"))
+        if not torch.equal(other_S, labels_S):
+            run.warn(TORN)
     found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(images, index_S))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}

@@ -2,7 +2,8 @@
 
     whitened     the backbone's features on their principal components, each scaled to the same variance, at unit length: one linear layer
     diffusion    each row moves towards the mean of its neighbours, twenty times; k-means on where they end. Each image, old or new, then
-                 goes to the nearest of these clusters' means, taken of the features before they moved
+                 goes to the nearest of these clusters' means, taken of the features before they moved. Where kinds differ in size
+                 (`sizes`), small ones would be carried into large ones: clusters of any size in their place
     k-means      on the features
     heads        of the method, if it has any (SCAN, SPICE); else those of SCAN's clustering stage, as its defaults are
 
@@ -23,6 +24,7 @@ from coterie.images import Images
 from coterie.methods.bounds import Count, Whole
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import PretextConfig
+from coterie.methods.sizes import Sizes, of_any_size
 from coterie.networks.encoder import PRECOMPUTED, Encoder, build, features
 from coterie.networks.heads import Centroids
 from coterie.run import Run
@@ -42,6 +44,7 @@ class Config(PretextConfig):
     approximate: bool = False  # neighbours through faiss (pip install faiss-cpu) and not exactly: for a million images and more
     final_neighbors: Count = 20  # of diffusion
     final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
+    sizes: Sizes = "auto"  # of the kinds, in diffusion and SCAN's heads: even or uneven; auto: uneven where the features show it
     restarts: Count = 10  # of k-means; the lowest inertia is kept
 
 
@@ -53,6 +56,8 @@ def assign(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
         return Fitted.from_parts(encoder, heads(z_ND, config, run), z_ND)
     labels_N = run.once("clusters", clusters_of, z_ND, config.n_clusters, config.final, config.final_neighbors, config.final_steps,
                         config.restarts, run, config.approximate)  # fmt: skip
+    if config.final == "diffusion":
+        labels_N = of_any_size(z_ND, labels_N, config.sizes, config.n_clusters, run)
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]
     head.calibrate(means(z_ND, labels_N, config.n_clusters), z_ND, labels_N)
     return Fitted.from_parts(encoder, head, z_ND)
@@ -62,7 +67,7 @@ def heads(z_ND: Tensor, config: Config, run: Run) -> nn.Module:
     """The best of SCAN's heads on these features (N, D), (B, D) -> logits (1, B, K)."""
     from coterie.methods import scan  # which has this last step, too
 
-    stage = scan.Config(n_clusters=config.n_clusters, approximate=config.approximate)
+    stage = scan.Config(n_clusters=config.n_clusters, approximate=config.approximate, sizes=config.sizes)
     return scan.cluster(z_ND, scan.neighbours(z_ND, stage, run), stage, run)
 
 

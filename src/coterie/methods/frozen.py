@@ -65,7 +65,7 @@ def begin(
 def of_scan(z_ND: Tensor, index_NK: Tensor, config: Config, run: Run) -> Tensor:
     """The cluster of each image by SCAN's clustering stage, (N,) int64."""
     shared = {field.name: getattr(config, field.name) for field in fields(PretextConfig)} | {"pretext": "frozen"}
-    head = scan.cluster(z_ND, index_NK[:, : scan.PUBLISHED], scan.Config(**shared, spaces=config.spaces), run)
+    head = scan.cluster(z_ND, index_NK[:, : scan.PUBLISHED], scan.Config(**shared, sizes=config.sizes, spaces=config.spaces), run)
     with torch.no_grad():
         return head(z_ND)[0].argmax(1)
 

@@ -31,7 +31,7 @@ from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
-from coterie.methods.sizes import Sizes, uneven
+from coterie.methods.sizes import uneven
 from coterie.methods.starts import begin
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
@@ -57,7 +57,6 @@ class Config(FinalConfig):
     n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, above 20 clusters 400 / n_clusters, or 4
     start: Literal["both", "random"] = "both"  # of the heads: half from spectral clusterings, half at random; random: all, as published
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
-    sizes: Sizes = "auto"  # of the kinds: even or uneven; auto: uneven where the clusters of the graph of neighbours are
     uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
     prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: what `sizes` says
     cluster_epochs: Whole = 20

@@ -1,0 +1,51 @@
+"""Whether clusters may differ in size: said, or found; in the last step, and what a fit says when they are torn all the same."""
+
+import pytest
+import torch
+
+from coterie import methods
+from coterie.fitting.verdict import settle
+from coterie.images.collection import open_rows
+from coterie.methods.sizes import of_any_size
+
+PLAIN = {"encoder": "precomputed", "pretext": "frozen"}
+
+
+def rows(sizes, spread=0.15):
+    kinds_N = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    rng = torch.Generator().manual_seed(0)
+    return torch.eye(len(sizes), 8)[kinds_N] + spread * torch.randn(len(kinds_N), 8, generator=rng) + torch.eye(8)[7]
+
+
+def notes(run):
+    return [row["text"] for row in run.history if row["stage"] == "note" and "evenness" in row["text"]]
+
+
+@pytest.mark.parametrize("sizes, said, taken", [
+    ((58, 2), "auto", True), ((58, 2), "even", False), ((30, 30), "auto", False), ((30, 30), "uneven", True),
+])  # fmt: skip
+def test_what_is_said_counts_and_else_what_is_found(run, sizes, said, taken):
+    z_ND, labels_N = rows(sizes), torch.arange(60) % 2
+    found_N = of_any_size(z_ND, labels_N, said, 2, run)
+    assert torch.equal(found_N, labels_N) != taken and len(notes(run)) == (taken and said == "auto")
+    assert not taken or sorted(found_N.bincount().tolist()) == sorted(sizes)
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("kmeans", {}), ("kmeans", {"final": "diffusion"}), ("deepcluster", {"epochs": 0}),
+])  # fmt: skip
+def test_two_among_sixty_stay_two(run, name, settings):
+    labels_N = fit(name, settings, run).p_NK.argmax(1)
+    assert sorted(labels_N.bincount(minlength=2).tolist()) == [2, 58] and not run.warnings
+
+
+@pytest.mark.parametrize("name", ["scan", "temi", "turtle"])
+def test_heads_that_tear_them_apart_say_so(run, name):
+    """They ask that clusters be alike in size, and with two pictures the graph of neighbours does not tell."""
+    sizes = fit(name, {}, run).p_NK.argmax(1).bincount(minlength=2).tolist()
+    assert min(sizes) > 15 and any("torn apart" in text for text in run.warnings)
+
+
+def fit(name, settings, run):
+    images, config = open_rows(rows((58, 2)).numpy()), methods.method(name).Config(n_clusters=2, **PLAIN, **settings)
+    return settle(methods.method(name).fit(images, config, run), images, name, config, run)[0]
