@@ -27,9 +27,9 @@ SUMMARIES = {
     "turtle": "the labelling of frozen features to which a linear classifier generalises best (Gadetsky et al. 2024)",
     "deepcluster": "the network learns its own clusters, is clustered again, and so on, from scratch (Caron et al. 2018; v2: 2020)",
     "pcp": "clusters that grow as the features do, purified before they are learned (Zhang et al. 2020)",
-    "ir": "instance discrimination with a memory bank, then k-means (Wu et al. 2018)",
-    "is": "invariant and spreading features, then k-means (Ye et al. 2019)",
-    "and": "anchor neighbourhoods in rounds, then k-means (Huang et al. 2019)",
+    "ir": "instance discrimination with a memory bank, then diffusion (Wu et al. 2018)",
+    "is": "invariant and spreading features, then diffusion (Ye et al. 2019)",
+    "and": "anchor neighbourhoods in rounds, then diffusion (Huang et al. 2019)",
     "kmeans": "k-means on pixels, or on an encoder's features: the baseline everyone must beat",
 }
 

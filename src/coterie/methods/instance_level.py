@@ -1,10 +1,11 @@
-"""The instance-level systems PCP is compared with: a pretext task on images one by one, then k-means on the features.
+"""The instance-level systems PCP is compared with: a pretext task on images one by one, then the last step that PCP has here.
 
     IR   instance discrimination (Wu et al. 2018)              pretext/instance.py
     IS   invariant and spreading features (Ye et al. 2019)     pretext/spreading.py
     AND  anchor neighbourhood discovery (Huang et al. 2019)    pretext/anchors.py
 
-None of them says how to cluster; PCP's comparison (fig. 5) takes k-means. Shapes: N images, D feature.
+None of them says how to cluster; PCP's comparison (fig. 5) takes k-means (final=k-means), which on features that spread images apart is
+worse than on pixels. Shapes: N images, D feature.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from coterie.images import Images
 from coterie.methods import pretext
 from coterie.methods.bounds import Positive
 from coterie.methods.final import Config as FinalConfig
-from coterie.methods.final import Final, assign
+from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
 from coterie.methods.pretext import Pretext
 from coterie.networks.encoder import PRECOMPUTED
@@ -27,7 +28,6 @@ class Config(FinalConfig):
 
     pretext: Pretext = "instance"
     pretext_temperature: Positive = 0.1  # all three papers
-    final: Final = "k-means"  # as PCP's comparison; or diffusion, as PCP here; or heads
 
 
 @dataclass(frozen=True)
