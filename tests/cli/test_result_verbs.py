@@ -121,6 +121,6 @@ def test_what_a_shell_is_taught(shell, has):
 
 def test_verbs_and_options_are_completed():
     words = completing(_COTERIE_COMPLETE="complete_bash", COMP_WORDS="coterie e", COMP_CWORD="1").split()
-    assert {"export", "evaluate", "encoders"} == set(words)
+    assert {"export", "evaluate", "encoders", "edits"} == set(words)
     words = completing(_COTERIE_COMPLETE="complete_bash", COMP_WORDS="coterie export --wi", COMP_CWORD="2").split()
     assert "--without-edits" in words

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.fitting.assignments import _write_problems, table
+from coterie.fitting.assignments import problems_of, table, write_problems
 from coterie.images import open_images
 from coterie.images.collection import Problem
 
@@ -23,7 +23,7 @@ def test_a_row_has_the_most_probable_cluster_and_its_probability():
 def test_problems_and_skipped_files_are_told(tmp_path):
     images = open_images(np.zeros((3, 8, 8, 3), np.uint8))
     problems = [Problem("a, b.png", 'cut "short"'), Problem("c.png", "encrypted")]
-    _write_problems(tmp_path, replace(images, problems=problems, skipped={"video": 3, "raw": 1}))
+    write_problems(tmp_path, problems_of(replace(images, problems=problems, skipped={"video": 3, "raw": 1})))
     with (tmp_path / "problems.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[:3] == [["path", "reason"], ["a, b.png", 'cut "short"'], ["c.png", "encrypted"]]

@@ -57,14 +57,14 @@ def test_purity_of_both_is_one_chart(made, labels):
     assert "kept images: 87.5 % at epoch 2" in training and "all images of the same clusters: 62.5 %" in training
 
 
-def test_each_cluster_says_what_it_holds_beside_the_map(made, labels):
+def test_each_card_says_what_its_cluster_holds(made, labels):
     truth = np.where(np.arange(60) % 5 == 0, (labels + 1) % 4, labels)
     measured = metrics(labels, truth, ["cat", "<b>dog", "owl", "fox"])
     shares = quality(measured).shares
     assert [name for name, _ in shares[0]] == ["cat", "<b>dog"] and shares[0][0][1] == pytest.approx(0.8)
     assert all(sum(share for _, share in cluster) <= 1 + 1e-9 for cluster in shares.values())
-    beside = text_of(made("run", measured=measured)).split('class="sizes"')[1].split("</section>")[0]
-    assert "cat 80 %" in beside and "&lt;b&gt;dog 20 %" in beside and "<b>dog" not in beside
+    text = text_of(made("run", measured=measured))
+    assert 'title="cat 80 %, &lt;b&gt;dog 20 %"' in text and "<b>dog" not in text
 
 
 def test_maps_of_the_rounds(made):

@@ -72,4 +72,5 @@ def _added(run: Path) -> list[str]:
         made = edited(run)
         told = f"{count(len(made.applied), 'correction')}, {count(len(made.names), 'cluster')} with a name"
         lines += [f"edits      {told}, {count(int(made.confirmed_N.sum()), 'picture')} confirmed"]
+        lines += [f"           cluster {number} is called {name}" for number, name in sorted(made.names.items())]
     return lines
