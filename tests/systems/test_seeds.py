@@ -9,6 +9,7 @@ from coterie import KMeans, fitting, load
 from coterie.errors import InputError
 from coterie.export import export
 from coterie.fitting import planning
+from coterie.fitting.recut import recut
 from coterie.networks import kept
 from coterie.run import manifest
 from coterie.run.devices import Devices
@@ -168,3 +169,9 @@ def test_in_python(whole, drawn):
 def test_what_is_left_out_and_several_seeds_are_not_mixed(drawn):
     with pytest.raises(InputError, match="--unsure .*--seeds"):
         fitting.plan(drawn(40), "kmeans", clusters=4, preset="quick", settings={"unsure": 0.1}, seeds=2)
+
+
+def test_a_recut_of_several_seeds_still_says_how_alike_they_were(whole, tmp_path):
+    told, run = whole
+    recut(run, tmp_path / "fewer", clusters=3)
+    assert fitting.summary(tmp_path / "fewer")["seeds_alike"] == told["seeds_alike"]

@@ -97,7 +97,9 @@ def write(
     told = read_json(run / "environment.json", n_problems=int, seconds=float, health=list, stages=dict)
     evidence = told.get("evidence")
     replaced = isinstance(evidence, dict) and evidence.get("replaced") is True
-    told["verdict"], told["evidence"] = judge(after.rows_ND, after.labels_N, after.k, after.seed, made["method"], replaced, tiny)
+    told["verdict"], judged = judge(after.rows_ND, after.labels_N, after.k, after.seed, made["method"], replaced, tiny)
+    alike = {name: value for name, value in (evidence or {}).items() if name.startswith("fits")}  # of several seeds
+    told["evidence"] = judged | alike
     told |= {} if confidence is None else {"confidence": confidence}
     old_worries = worries(vital_signs(before.p_NK))
     told["health"] = [text for text in told["health"] if text not in old_worries] + worries(vital_signs(after.p_NK))
