@@ -20,13 +20,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
-from coterie.clustering.rows import means
 from coterie.errors import InputError
 from coterie.export import write_csv
 from coterie.fitting.small import small
 from coterie.images import Images, items
 from coterie.images.kinds import WAY_OUT
-from coterie.learning.evidence import axes, seen
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
@@ -35,8 +33,6 @@ from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
 BASELINE_RESTARTS = 3
-WIDE = 256  # numbers a picture, above which k-means on them is restarted on fewer
-SETTLED = 1e-3  # share of pictures that change cluster, below which it ends then
 
 
 @dataclass
@@ -163,17 +159,9 @@ def environment(run: Run) -> dict[str, Any]:
 
 
 def baseline_labels(small_NCHW: Tensor, n_clusters: int, seed: int) -> Tensor:
-    """k-means on small pictures: the labels (N,) everything must beat, for `evaluate` to score without the source.
-
-    Of wide ones it is restarted on their principal axes, and the best goes on among all pixels: a sixth of the time at 32 px.
-    """
-    generator, pixels_ND = seeding.generator(seed, "baseline"), small_NCHW.flatten(1)
-    wide = pixels_ND.shape[1] > WIDE
-    rows_Nd = seen(pixels_ND, *axes(pixels_ND, generator)) if wide else pixels_ND
-    labels_N = kmeans(rows_Nd, n_clusters, generator, iters=50, init="k-means++", restarts=BASELINE_RESTARTS).labels_N
-    if not wide:
-        return labels_N
-    return kmeans(pixels_ND, n_clusters, generator, iters=50, init=means(pixels_ND, labels_N, n_clusters), tol=SETTLED).labels_N
+    """k-means on small pictures: the labels (N,) everything must beat, for `evaluate` to score without the source."""
+    generator = seeding.generator(seed, "baseline")
+    return kmeans(small_NCHW.flatten(1), n_clusters, generator, iters=50, init="k-means++", restarts=BASELINE_RESTARTS).labels_N
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
