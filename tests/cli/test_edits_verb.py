@@ -1,14 +1,11 @@
 """`coterie edits` on the terminal."""
 
 import json
-import signal
-import sys
 
 import numpy as np
 import pytest
 
 from coterie import fitting
-from coterie.cli import verbs
 from coterie.run import edits
 from coterie.run.devices import Devices
 
@@ -28,23 +25,6 @@ def run(finished):
     yield finished
     for path in finished.glob("edits*"):
         path.unlink()
-
-
-@pytest.fixture
-def coterie(monkeypatch, capsys, tmp_path):
-    """(words) -> (exit status, stdout, stderr) of the command in this process."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["coterie", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            verbs.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_nothing_corrected(coterie, run):

@@ -1,14 +1,11 @@
 """`coterie recut` on the terminal."""
 
 import json
-import signal
-import sys
 
 import numpy as np
 import pytest
 
 from coterie import fitting
-from coterie.cli import verbs
 from coterie.run.devices import Devices
 
 
@@ -20,23 +17,6 @@ def finished(drawn, tmp_path_factory):
     images, plan = fitting.plan(folder / "pictures.npy", "kmeans", clusters=4, preset="quick", settings=settings)
     fitting.fit(images, plan, folder / "run", devices=Devices("cpu", "fp32", 1))
     return folder / "run"
-
-
-@pytest.fixture
-def coterie(monkeypatch, capsys, tmp_path):
-    """(words) -> (exit status, stdout, stderr) of the command in this process."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["coterie", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            verbs.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_it_says_what_became_of_each_cluster(coterie, finished):

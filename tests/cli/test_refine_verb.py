@@ -1,14 +1,11 @@
 """`coterie refine` and `coterie ask` on the terminal."""
 
 import json
-import signal
-import sys
 
 import numpy as np
 import pytest
 
 from coterie import fitting
-from coterie.cli import verbs
 from coterie.fitting.recut import recut
 from coterie.run import edits
 from coterie.run.devices import Devices
@@ -21,23 +18,6 @@ def finished(drawn, tmp_path_factory):
     images, plan = fitting.plan(folder / "pictures.npy", "kmeans", clusters=4, preset="quick", settings={"restarts": 1, "image_size": 16})
     fitting.fit(images, plan, folder / "run", devices=Devices("cpu", "fp32", 1))
     return folder / "run"
-
-
-@pytest.fixture
-def coterie(monkeypatch, capsys, tmp_path):
-    """(words) -> (exit status, stdout, stderr) of the command in this process."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["coterie", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            verbs.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_asked_answered_learned(coterie, finished, tmp_path):

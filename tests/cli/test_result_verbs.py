@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from coterie import fitting
-from coterie.cli import verbs
 from coterie.cli.shown import MOST_ASIDE, say_aside
 from coterie.run.devices import Devices
 from coterie.run.edits import append
@@ -29,23 +27,6 @@ def runs(drawn, tmp_path_factory):
         fitting.fit(images, plan, folder / name, devices=Devices("cpu", "fp32", 1))
     append(folder / "one", {"act": "rename", "cluster": 0, "name": "firsts"})
     return folder
-
-
-@pytest.fixture
-def coterie(monkeypatch, capsys, tmp_path):
-    """(words) -> (exit status, stdout, stderr) of the command in this process."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["coterie", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            verbs.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_export(coterie, runs, tmp_path):

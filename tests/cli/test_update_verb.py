@@ -1,14 +1,11 @@
 """`coterie update` on the terminal."""
 
 import json
-import signal
-import sys
 
 import numpy as np
 import pytest
 
 from coterie import fitting
-from coterie.cli import verbs
 from coterie.run.devices import Devices
 
 
@@ -28,20 +25,9 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def coterie(monkeypatch, capsys, tmp_path):
-    """(words) -> (exit status, stdout, stderr) of the command in this process."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["coterie", *map(str, words), "--device", "cpu", "--threads", "1"])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            verbs.main()
-        return end.value.code or 0, *capsys.readouterr()
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+def coterie(coterie):
+    """As everywhere here, on one core."""
+    return lambda *words: coterie(*words, "--device", "cpu", "--threads", "1")
 
 
 def test_it_says_what_it_did(coterie, finished):
