@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from coterie.clustering.sizes import EVEN, ROWS_PER_CLUSTER, evenness, evenness_of, kinds_of_any_size, silhouette, untorn
+from coterie.clustering.sizes import EVEN, ROWS_PER_CLUSTER, evenness, evenness_of, kinds_of_any_size, untorn
 from coterie.errors import InputError
 
 
@@ -103,19 +103,6 @@ def test_an_odd_row_in_a_cloud_is_no_kind(seed):
     z_ND, labels_N = torch.randn(240, 48, generator=rng(seed)) + 2, torch.arange(240) % 2
     assert kinds_of_any_size(z_ND, 2, rng()).bincount().min() == 1, "although it would be nearer to itself than clusters are"
     assert untorn(z_ND, labels_N, 2, rng()) is labels_N
-
-
-def test_silhouettes_equal_naive_loops():
-    z_ND, labels_N = blobs((6, 5, 4), spread=0.5).double(), torch.arange(15) % 3
-    far = [[1 - float(a @ b / a.norm() / b.norm()) for b in z_ND] for a in z_ND]
-    found = []
-    for i in range(15):
-        means = [[far[i][j] for j in range(15) if labels_N[j] == c and j != i] for c in range(3)]
-        own, *others = sorted(range(3), key=lambda c, i=i: c != labels_N[i])
-        a, b = sum(means[own]) / len(means[own]), min(sum(means[c]) / len(means[c]) for c in others)
-        found.append((b - a) / max(a, b))
-    assert silhouette(z_ND, labels_N) == pytest.approx(sum(found) / 15, abs=1e-6)
-    assert silhouette(z_ND, labels_N * 0) == -1
 
 
 def test_rows_that_are_all_alike_are_one_kind_and_no_error():

@@ -10,9 +10,10 @@ from sklearn.metrics import adjusted_rand_score
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import means, unit
+from coterie.clustering.silhouette import silhouette
 from coterie.errors import InputError
 from coterie.learning import counting
-from coterie.learning.counting import Draws, blur, count, cut, graph, grid, nearly_as_good, silhouette, ward
+from coterie.learning.counting import Draws, blur, count, cut, graph, grid, nearly_as_good, ward
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -13,6 +13,7 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import nearest, neighbourhood
 from coterie.clustering.rows import check, exact, means, unit
 from coterie.clustering.sampling import SAMPLE, sample
+from coterie.clustering.silhouette import silhouette
 from coterie.clustering.spectral import spectral
 
 NEIGHBOURS = 10
@@ -66,7 +67,7 @@ def kinds_of_any_size(features_ND: Tensor, k: int, generator: torch.Generator) -
         rows_SD = features_ND[some_S.to(features_ND.device)].cpu().float()
         proposals = [_moved(rows_SD, k, generator), _joined(rows_SD, k)]
         judged = sample(len(rows_SD), generator, JUDGED)
-        labels_S = max(proposals, key=lambda labels_S: silhouette(rows_SD[judged], labels_S[judged]))
+        labels_S = max(proposals, key=lambda labels_S: silhouette(unit(rows_SD[judged]), labels_S[judged], k))
         if n <= PAIRED:
             return labels_S.to(features_ND.device)
         centres_KD = unit(means(unit(rows_SD), labels_S, k)).to(features_ND.device)
@@ -88,17 +89,8 @@ def untorn(features_ND: Tensor, labels_N: Tensor, k: int, generator: torch.Gener
     if evenness_of(kinds_N, k) >= EVEN or 2 * alone >= k:
         return labels_N
     rows_SD = features_ND[judged.to(features_ND.device)].cpu().float()
-    kinds, clusters = (silhouette(rows_SD, labels[judged.to(labels.device)].cpu()) for labels in (kinds_N, labels_N))
+    kinds, clusters = (silhouette(unit(rows_SD), labels[judged.to(labels.device)].cpu(), k) for labels in (kinds_N, labels_N))
     return kinds_N if kinds >= clusters + CLEARER else labels_N
-
-
-def silhouette(rows_SD: Tensor, labels_S: Tensor) -> float:
-    """How much nearer rows are to their own cluster than to the next, -1 to 1, by cosine, in the mean; -1 for a single cluster."""
-    from sklearn.metrics import silhouette_score
-
-    if not 2 <= len(labels_S.unique()) < len(labels_S):
-        return -1.0
-    return float(silhouette_score(unit(rows_SD).numpy(), labels_S.numpy(), metric="cosine"))
 
 
 def _moved(rows_SD: Tensor, k: int, generator: torch.Generator) -> Tensor:

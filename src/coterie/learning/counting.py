@@ -22,6 +22,7 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import check, exact, means, unit
 from coterie.clustering.sampling import sample
+from coterie.clustering.silhouette import silhouette
 from coterie.clustering.spectral import leading, normalised
 from coterie.errors import InputError
 from coterie.learning.evidence import axes, beyond, cloud, rand_index, seen
@@ -29,7 +30,6 @@ from coterie.learning.evidence import axes, beyond, cloud, rand_index, seen
 FEWEST = 20  # rows, below which kinds cannot be counted
 SAMPLE = 4000  # rows looked at, at most
 DRAWS, SHARE = 5, 0.7  # draws, and their share of the rows
-ROUNDING = 1e-6  # of cosines of float32 rows
 CLOUD_DRAWS, MOST_CLOUDS, CLOUD_ROWS = 2, 8, 600  # of a cloud; clouds; rows of all of them
 DENSE = 30  # up to here every number is tried, then each STEP larger than the one before, and all near the best
 STEP, NEAR = 1.05, 0.08
@@ -221,23 +221,6 @@ def grid(first: int, top: int) -> list[int]:
         found.append(min(top, round(value)))
         value *= STEP
     return sorted({*found, top} if top >= first else {first})
-
-
-def silhouette(unit_Nd: Tensor, labels_N: Tensor, k: int) -> float:
-    """The mean over rows of (b - a) / max(a, b), a the mean distance to the others of its cluster, b to those of the nearest other one;
-    distance: 1 - cosine; 0 for a row alone in its cluster (Rousseeuw, 1987). float64; the mean of cosines is the cosine with a mean, so no
-    pair is looked at."""
-    unit_Nd = unit_Nd.double()
-    sizes_K = labels_N.bincount(minlength=k)
-    far_NK = 1 - unit_Nd @ means(unit_Nd, labels_N, k).T
-    far_NK[:, sizes_K == 0] = math.inf
-    size_N, own = sizes_K[labels_N], labels_N[:, None]
-    itself_N = 1 - unit_Nd.square().sum(1)  # 0, but for a row of zeros
-    a_N = (far_NK.gather(1, own).squeeze(1) * size_N - itself_N) / (size_N - 1).clamp(min=1)
-    b_N = far_NK.scatter(1, own, math.inf).amin(1)
-    a_N, b_N = a_N.clamp(min=ROUNDING), b_N.clamp(min=ROUNDING)  # copies of a row are no clusters
-    score_N = (b_N - a_N) / torch.maximum(a_N, b_N)
-    return float(torch.where((size_N > 1) & b_N.isfinite(), score_N, 0.0).mean())
 
 
 def ward(rows_Nd: Tensor) -> np.ndarray:
