@@ -1,8 +1,9 @@
-"""Heads that begin from the graph of neighbours: how many, from what, and that heads which begin anywhere miss what these find."""
+"""Heads that begin from clusterings: how many, from which, and what the others see of it."""
 
 import pytest
 import torch
 
+from coterie.clustering.kmeans import kmeans
 from coterie.clustering.spaces import reduced
 from coterie.evaluate.metrics import accuracy
 from coterie.methods import scan, starts
@@ -32,7 +33,8 @@ def test_half_of_the_heads_begin_from_the_graph(run):
     assert all(accuracy(kinds_N.numpy(), labels_N.numpy()) == 1 for labels_N in labels_HN[:3])
 
 
-def test_heads_may_see_axes_of_the_features(run):
+def test_heads_may_see_axes_of_the_features(run, monkeypatch):
+    monkeypatch.setattr(starts, "FEW", 0)
     z_ND, kinds_N = rings()
     wide_ND = torch.cat([z_ND, torch.zeros(len(z_ND), 3)], 1) + 5
     rows = reduced(wide_ND, components=2)
@@ -71,11 +73,26 @@ def test_where_scans_heads_begin_is_a_setting(run, monkeypatch, start, taught):
     assert bool(asked) == taught
 
 
-@pytest.mark.parametrize("k, taught", [(20, False), (21, True)])
-def test_few_clusters_of_given_features_are_found_from_anywhere(run, monkeypatch, k, taught):
-    asked = []
-    monkeypatch.setattr(scan, "begin", lambda *given: asked.append(given))
+@pytest.mark.parametrize("k, from_graph", [(20, False), (21, True)])
+def test_few_clusters_of_given_features_begin_from_kmeans(run, monkeypatch, k, from_graph):
+    asked, graph = [], starts.graph
+    monkeypatch.setattr(starts, "graph", lambda *given: asked.append(given) or graph(*given))
     z_ND = torch.randn(150, 60, generator=torch.Generator().manual_seed(0))
     config = scan.Config(n_clusters=k, pretext="frozen", components=16, cluster_epochs=1, cluster_steps=1)
     scan.cluster(z_ND, scan.neighbours(z_ND, config, run), config, run)
-    assert bool(asked) == taught
+    assert bool(asked) == from_graph
+
+
+def test_each_head_has_a_kmeans_of_its_own(run):
+    rows_Nd = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    labels_HN = starts.partitions(rows_Nd, 6, 3, run)
+    assert labels_HN.shape == (3, 200) and not torch.equal(labels_HN[0], labels_HN[1])
+    assert torch.equal(labels_HN, starts.partitions(rows_Nd, 6, 3, run)), "the same draws again"
+    assert torch.equal(labels_HN[1], kmeans(rows_Nd, 6, run.rng("start", 1), starts.ITERS, "k-means++").labels_N)
+
+
+@pytest.mark.parametrize(
+    "pretext, k, n_heads", [("frozen", 10, 40), ("frozen", 20, 20), ("frozen", 100, 4), ("simclr", 10, 20), ("simclr", 40, 10)]
+)
+def test_given_features_have_more_heads(pretext, k, n_heads):
+    assert scan.heads_of(scan.Config(n_clusters=k, pretext=pretext)) == n_heads

@@ -43,7 +43,7 @@ TOO_FEW = 0.01  # share of confident images below which the bar comes down
 LOWEST_BAR = 0.5
 PUBLISHED = 20  # neighbours, SCAN sec. 3.1
 HEADS = 20, 4  # at most, which cost about as much as three would; at least
-FEW = 20  # clusters, which heads on the axes of given weights' features find from anywhere
+MANY = 40  # at most, on given features, where no network waits: the best of more is better (CIFAR-10, Lite0)
 CLUSTERS = 400  # of all heads, at most: what they cost grows with these
 
 
@@ -54,8 +54,10 @@ class Config(FinalConfig):
     n_neighbors: Whole = 0  # 0: 20 (SCAN sec. 3.1; 50 on ImageNet), fewer below 64 images a cluster: 2.5 times the root of their number
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
-    n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, above 20 clusters 400 / n_clusters, or 4
-    start: Literal["both", "random"] = "both"  # of the heads: half from spectral clusterings, half at random; random: all, as published
+    n_heads: Whole = (
+        0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, 40 on given features; 400 / n_clusters at most, or 4
+    )
+    start: Literal["both", "random"] = "both"  # of the heads: half from clusterings, half at random; random: all, as published
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
     uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
     prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: what `sizes` says
@@ -105,6 +107,7 @@ def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
 def heads_of(config: Config) -> int:
     """As many as were asked for, or as the clusters allow."""
     most, least = HEADS
+    most = MANY if config.pretext == "frozen" else most
     return config.n_heads or max(least, min(most, CLUSTERS // config.n_clusters))
 
 
@@ -117,7 +120,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
     heads: Heads = run.new("heads", Heads, z_ND.shape[1], config.n_clusters, heads_of(config))  # type: ignore[assignment]
     if rows is None:
         heads.standardise(z_ND)
-    if config.start == "both" and (rows is None or config.n_clusters > FEW):
+    if config.start == "both":
         begin(heads, whole_ND, rows, run)
     best = heads.select(0)
     optimizer = Adam(heads.parameters())

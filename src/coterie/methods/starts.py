@@ -1,8 +1,9 @@
-"""Where heads may begin: from spectral clusterings, each of its own, which a few updates teach them.
+"""Where heads may begin: from clusterings, each of its own, which a few updates teach them.
 
 Heads that begin anywhere find the kinds of many sets; on an unlucky seed, and with many clusters always, each of them ends with two kinds
 in one cluster and another one torn in two. The graph of neighbours knows better, and errs in other places than what is learned from there;
-how wide its neighbourhoods are decides where. Shapes: N images, S of them, D feature, d components, H heads, K clusters or neighbours.
+how wide its neighbourhoods are decides where. A few clusters on the axes of given weights' features begin from k-means instead: cuts of that
+graph are so alike there that all heads end in the same place. Shapes: N images, S of them, D feature, d components, H heads, K clusters or neighbours.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Adam
 
+from coterie.clustering.kmeans import kmeans
 from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood
 from coterie.clustering.sampling import sample
 from coterie.clustering.spaces import Reduced, unit_by_space
@@ -23,11 +25,14 @@ MOST = 100  # neighbours
 RANGE = 0.7, 2.5  # times the usual number of neighbours, in the narrowest and the widest neighbourhoods
 SAMPLE, EACH = 5000, 50  # rows that are cut, at most, or so many a cluster: what a cut costs grows with them
 TAUGHT = 40, 0.05  # updates, and rate of Adam, with which a head learns the clusters it starts from
+FEW = 20  # clusters on axes that begin from k-means
+ITERS = 15  # of that
 SOFT = 0.1  # label smoothing meanwhile: a start is no verdict
 
 
 def begin(heads: Heads, z_ND: Tensor, rows: Reduced | None, run: Run) -> None:
-    """Half of the heads learn spectral clusterings of the features (N, D), each one of neighbourhoods of another width; the others stay.
+    """Half of the heads learn clusterings of the features (N, D): spectral ones, each of neighbourhoods of another width, or a few clusters
+    on axes k-means from other places; the other heads stay.
 
     rows: what the heads see of the features; None: the features as they are.
     """
@@ -36,6 +41,9 @@ def begin(heads: Heads, z_ND: Tensor, rows: Reduced | None, run: Run) -> None:
         return
     index_S = sample(len(z_ND), run.rng("start", "sample"), max(SAMPLE, EACH * k)).to(z_ND.device)
     z_SD, seen_SD = z_ND[index_S], (z_ND if rows is None else rows.rows_Nd)[index_S]
+    if rows is not None and k <= FEW:
+        teach(heads, seen_SD, run.once("starts", partitions, seen_SD, k, n_heads // 2, run), run)
+        return
     count = neighbourhood(len(z_SD), k, MOST)
     counts = widths(count, n_heads // 2)
     index_SK, similarity_SK = graph(z_SD, rows, counts[-1], run)
@@ -60,6 +68,11 @@ def starts(index_NK: Tensor, similarity_NK: Tensor, widths: Sequence[int], k: in
     """A spectral clustering for each head, (H, N) int64, of so many neighbours."""
     found = [spectral(index_NK[:, :width], similarity_NK[:, :width], k, run.rng("start", head)) for head, width in enumerate(widths)]
     return torch.stack(found)
+
+
+def partitions(rows_Nd: Tensor, k: int, n: int, run: Run) -> Tensor:
+    """k-means for each of `n` heads, (n, N) int64, each from its own draw."""
+    return torch.stack([kmeans(rows_Nd, k, run.rng("start", head), ITERS, "k-means++").labels_N for head in range(n)])
 
 
 def teach(heads: Heads, rows_Nd: Tensor, labels_HN: Tensor, run: Run, temperature: float = 1.0) -> None:

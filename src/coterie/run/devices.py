@@ -30,6 +30,8 @@ class Devices:
             raise InputError(f"--threads must be at least 1, not {threads}")
         torch.set_num_threads(threads or machine.cores())
         kind = _resolve_device(device)
+        if kind == "cpu":
+            machine.keep_memory()
         self.rank, self.world = 0, 1
         index = ""
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
