@@ -25,6 +25,14 @@ def counted(monkeypatch):
     return calls
 
 
+def test_names_and_number_tell_whether_features_are_likely_kept(run, tmp_path):
+    images = open_images(PICTURES)
+    assert not kept.likely(tmp_path, images.name, "small", 7)
+    kept.features(build(EncoderSpec("small", 16)), images, run)
+    assert kept.likely(tmp_path, images.name, "small", 7)
+    assert not kept.likely(tmp_path, images.name, "small-32", 7) and not kept.likely(tmp_path, images.name, "small", 8)
+
+
 def test_the_second_time_they_come_from_the_cache(run, counted):
     encoder, images = build(EncoderSpec("small", 16)), open_images(PICTURES)
     first = kept.features(encoder, images, run)

@@ -21,13 +21,13 @@ def progress(quiet: bool) -> Iterator[Any]:
         display.close()
 
 
-def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | None = None) -> list[str]:
-    """The pictures, those set aside, the encoder, the method and its stages, and an estimate of time, memory and disk: some lines."""
-    from coterie.fitting.estimate import estimate
+def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | None = None, asked: bool = False) -> list[str]:
+    """The pictures, those set aside, the encoder, the method and its stages, and an estimate of time, memory and disk: some lines.
+    Where features are kept an estimate would take hardly less than the fit: none then, unless it is asked for."""
     from coterie.methods import SUMMARIES
-    from coterie.report.wording import count, duration
+    from coterie.networks import kept
+    from coterie.report.wording import count
 
-    told = estimate(images, plan, devices, cache)
     apart = f", {count(len(images.problems), 'file')} set aside: {_reasons(images)}" if images.problems else ""
     skipped = "".join(f", {number:,} {kind} passed over" for kind, number in images.skipped.items())
     lines = [f"{count(len(images), 'picture')} in {printable(images.name)}{apart}{skipped}, seen at {images.size[0]} px"]
@@ -36,10 +36,19 @@ def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | No
     kinds = found.get(plan.asked) or f"{plan.asked.replace(':', ' to ')} clusters, as many as it finds"
     lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {kinds}"]
     lines[-1] += f"; {plan.seeds} seeds, and what they agree on" if plan.seeds > 1 else ""
+    if not asked and plan.config.pretext == "frozen" and kept.likely(cache, images.name, plan.config.encoder, len(images)):
+        return lines
+    return [*lines, _estimated(images, plan, devices, cache, budget)]
+
+
+def _estimated(images: Any, plan: Any, devices: Any, cache: Path, budget: float | None) -> str:
+    from coterie.fitting.estimate import estimate
+    from coterie.report.wording import duration
+
+    told = estimate(images, plan, devices, cache)
     stages = ", ".join(f"{name} {duration(seconds)}" for name, seconds in told.stages.items() if seconds >= 0.05 * told.seconds)
     ends = f", ended by --time-budget at {duration(budget)}" if budget is not None and budget < told.seconds else ""
-    lines += [f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"]
-    return lines
+    return f"about {duration(told.seconds)}{ends} ({stages}), {told.memory / 1e9:.1f} GB of memory, {told.disk / 1e6:.1f} MB of disk"
 
 
 def plain(text: str) -> str:

@@ -87,7 +87,7 @@ def fit(
             gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
         )  # fmt: skip
         if plan:
-            told = [] if json_ else shown.before(images, planned, devices, folder_of_cache)
+            told = [] if json_ else shown.before(images, planned, devices, folder_of_cache, asked=True)
             answer(planned.to_json(), json_, "\n".join(told))
             return
         if fitting.is_finished(output):

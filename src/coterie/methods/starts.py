@@ -1,9 +1,10 @@
 """Where heads may begin: from clusterings, each of its own, which a few updates teach them.
 
 Heads that begin anywhere find the kinds of many sets; on an unlucky seed, and with many clusters always, each of them ends with two kinds
-in one cluster and another one torn in two. The graph of neighbours knows better, and errs in other places than what is learned from there;
-how wide its neighbourhoods are decides where. A few clusters on the axes of given weights' features begin from k-means instead: cuts of that
-graph are so alike there that all heads end in the same place. Shapes: N images, S of them, D feature, d components, H heads, K clusters or neighbours.
+in one cluster and another one torn in two. The graph of neighbours knows better, and errs in other places than what is learned from
+there; how wide its neighbourhoods are decides where. A few clusters on the axes of given features begin from k-means instead: cuts of
+that graph are so alike there that all heads end in the same place. Shapes: N images, S of them, D feature, d components, H heads,
+K clusters or neighbours.
 """
 
 from collections.abc import Sequence

@@ -60,6 +60,11 @@ def entries(cache: Path) -> list[Entry]:
     return found
 
 
+def likely(cache: Path, source: str, encoder: str, n: int) -> bool:
+    """Whether features of so many pictures under these names are kept. The pictures themselves are compared when features are used."""
+    return any((entry.source, entry.encoder, entry.n) == (source, encoder, n) for entry in entries(cache))
+
+
 def clear(cache: Path) -> int:
     """Removes all of them; returns the bytes freed."""
     freed = 0

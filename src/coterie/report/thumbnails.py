@@ -172,7 +172,7 @@ def _encode(array: np.ndarray, side: int, quality: int, lossless: bool) -> bytes
         image.save(file, "WEBP", lossless=True, quality=100)
     else:
         image.thumbnail((side, side), Image.Resampling.LANCZOS)
-        image.save(file, "WEBP", quality=quality)
+        image.save(file, "WEBP", quality=quality, method=2)  # 4, as by default, takes half as long again and saves 3 % of the bytes
     return file.getvalue()
 
 
