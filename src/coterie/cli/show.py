@@ -67,7 +67,8 @@ def _added(run: Path) -> list[str]:
     lines = []
     if expected(run / "metrics.json"):
         scores = read_json(run / "metrics.json")
-        lines += ["scores     " + ", ".join(f"{name} {scores[key]:.3f}" for key, name in SCORES.items() if key in scores)]
+        told = ", ".join(f"{name} {scores[key]:.3f}" for key, name in SCORES.items() if key in scores)
+        lines += [f"scores     {told}"] if told else []
     if (run / FILE).exists():
         made = edited(run)
         told = f"{count(len(made.applied), 'correction')}, {count(len(made.names), 'cluster')} with a name"

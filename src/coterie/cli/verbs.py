@@ -16,6 +16,7 @@ from coterie.cli import (
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     compare,  # noqa: F401
     edits,  # noqa: F401
+    evaluate,  # noqa: F401
     export,  # noqa: F401
     recut,  # noqa: F401
     refine,  # noqa: F401
@@ -135,54 +136,6 @@ def predict(
     done |= {"n_novel": int(found.novel_M.sum()), "false_alarms": found.false_alarms}
     mistaken = f"{100 * found.false_alarms:.3g} % of pictures of known kinds are called so by mistake"
     answer(done, json_, f"{len(images):,} images, written to {output}\n{done['n_novel']:,} fit nowhere (novel; {mistaken})")
-
-
-@app.command()
-def evaluate(
-    run: RunFolder,
-    on: Annotated[str | None, typer.Option(metavar="SOURCE", help="Other images than the fitted ones (split protocol).")] = None,
-    labels: Annotated[str | None, typer.Option(help="builtin, superclasses, folders, or a csv file: path,label[,superclass].")] = None,
-    fitted_labels: Annotated[str | None, typer.Option(help="Those of the fitted images, which knn needs with --on; as --labels.")] = None,
-    protocol: Annotated[str, typer.Option(help="clusters, knn, or both with a comma.")] = "clusters",
-    device: Device = "auto",
-    cache: Cache = None,
-    json_: Json = False,
-) -> None:
-    """Scores a run against true labels, and keeps the scores in metrics.json."""
-    from coterie import fitting
-    from coterie.evaluate.protocol import New
-    from coterie.evaluate.protocol import evaluate as score
-    from coterie.fitting import assignments
-    from coterie.fitting.small import small
-    from coterie.run.devices import Devices
-
-    others = None
-    if on is not None:
-        images, z, p = fitting.predict(run, on, Devices(device), cache)
-        baseline = assignments.baseline_labels(small(images), p.shape[1], 0)
-        others = New(fitting.describe(on, images), images.paths, p, z, baseline)
-    scores = score(run, labels, protocol.split(","), others, fitted_labels)
-    assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
-    for note in scores["notes"]:
-        print(f"labels: {note}", file=sys.stderr)
-    rows = [f"{name:<20}{scores[key]:.3f}" for name, key in SCORES.items() if key in scores]
-    if left := scores.get("unsure"):
-        told = [f"{left['n']:,} images left out as unsure; all scores above count them in their likeliest cluster"]
-        told += [f"without them ACC is {left['acc_of_others']:.3f}"] if left["acc_of_others"] is not None else []
-        told += [f"they hold {left['share_of_errors']:.0%} of all errors"] if left["share_of_errors"] is not None else []
-        rows.append("; ".join(told))
-    answer(
-        {key: value for key, value in scores.items() if key not in ("confusion", "curves", "classes", "superclasses")},
-        json_,
-        "\n".join(rows),
-    )
-
-
-SCORES = {
-    "ACC": "acc", "NMI": "nmi", "ARI": "ari", "AMI": "ami", "balanced ACC": "balanced_acc", "macro F1": "macro_f1", "top-5": "top_5",
-    "many-to-one": "many_to_one", "calibration error": "calibration_error", "risk-coverage": "risk_coverage",
-    "k-means on pixels": "baseline_acc", "k-means on features": "features_kmeans_acc", "weighted kNN": "knn_acc",
-}  # fmt: skip
 
 
 @app.command()

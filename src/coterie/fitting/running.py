@@ -189,14 +189,18 @@ def predict(folder: Path, source: Any, devices: Devices, cache: Path | None = No
     return images, z_ND.cpu(), model.probabilities(z_ND).cpu()
 
 
-def opened_for(folder: Path, model: Model, source: Any, cache: Path | None = None) -> Images:
-    """New pictures as those of a run were opened: the same size, limit, and white of deep ones. InputError where it was fitted on
-    features."""
+def opened_for(
+    folder: Path, model: Model, source: Any, cache: Path | None = None, size: int | None = None, download: bool = True,
+    progress: Silent | None = None,
+) -> Images:  # fmt: skip
+    """New pictures as those of a run were opened: the same size unless another is asked for, limit, and white of deep ones. InputError
+    where it was fitted on features."""
     made = config_of(folder)
     if model.precomputed:
         raise InputError(f"{folder} was fitted on features, not on pictures; in Python, coterie.load(...).predict takes such features")
-    max_pixels = made["settings"].get("max_pixels", PretextConfig.max_pixels)
-    return open_images(source, model.image_size, cache, max_pixels, levels=made["source"].get("levels"))
+    max_pixels, levels = made["settings"].get("max_pixels", PretextConfig.max_pixels), made["source"].get("levels")
+    shown = progress.advance if progress else None
+    return open_images(source, size or model.image_size, cache, max_pixels, shown, levels=levels, download=download)
 
 
 def show(folder: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ FITTED = (  # what a fit writes; it cannot be made again but by a fit
 MADE_AGAIN = {  # what verbs add, and how it is made again
     "metrics.json": "run `coterie evaluate` again",
     "metrics-on.json": "run `coterie evaluate --on` again",
+    "evaluation.csv": "delete it, and run `coterie evaluate --protocol` again",
     "map.parquet": "delete it, and `coterie report` makes it again",
     "hierarchy.json": "any `coterie recut` of the run makes it again",
 }
