@@ -94,6 +94,7 @@ def _judged(
     from coterie.evaluate.task import Task
     from coterie.evaluate.transfer import transfer
     from coterie.fitting.running import opened_for
+    from coterie.networks.encoder import Encoder
     from coterie.networks.model import load
     from coterie.run import Run, manifest
     from coterie.run.devices import unwrap
@@ -107,10 +108,11 @@ def _judged(
     with shown.progress(quiet) as progress:
         place = Run(seed=made["seed"], devices=devices, progress=progress)
         try:
+            assert isinstance(encoder := unwrap(model.encoder), Encoder)
             weights = manifest.digest(run / "model.safetensors")[:16]
             memory = Scores(run, progress.message)
             opened = lambda source, size, download: opened_for(run, model, source, cache, size, download, progress)  # noqa: E731
-            task = Task(unwrap(model.encoder), model.image_size, weights, made["source"], opened, place, memory, **given)
+            task = Task(encoder, model.image_size, weights, made["source"], opened, place, memory, **given)
             transfer(task, settings)
         finally:
             place.close()

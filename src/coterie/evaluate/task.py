@@ -5,6 +5,7 @@ Shapes: N images.
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,14 +122,20 @@ def known(images: Images, labels: Labels, told: str) -> Labelled:
 
 def halves(whole: Labelled, generator: torch.Generator) -> tuple[Labelled, Labelled]:
     """The two halves of each class, the first with the odd image more. InputError where no class has two images."""
-    order_N = torch.randperm(len(whole.values), generator=generator).numpy()
-    train_N = np.zeros(len(order_N), bool)
-    for c in np.unique(whole.values):
-        mine = order_N[whole.values[order_N] == c]
-        train_N[mine[: -(-len(mine) // 2)]] = True
+    train_N = stratified(whole.values, 0.5, generator)
     if train_N.all():
         raise InputError(f"{whole.told}: no class has two labelled images, so none is left to score on; name others with --train")
     return _some(whole, train_N, "half to train"), _some(whole, ~train_N, "other half")
+
+
+def stratified(labels_N: np.ndarray, share: float, generator: torch.Generator) -> np.ndarray:
+    """bool (N,): of each class the `share` that is drawn, rounded up."""
+    order_N = torch.randperm(len(labels_N), generator=generator).numpy()
+    chosen_N = np.zeros(len(order_N), bool)
+    for c in np.unique(labels_N):
+        mine = order_N[labels_N[order_N] == c]
+        chosen_N[mine[: math.ceil(share * len(mine) - 1e-9)]] = True
+    return chosen_N
 
 
 def _some(whole: Labelled, chosen_N: np.ndarray, which: str) -> Labelled:
