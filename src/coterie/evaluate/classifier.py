@@ -16,6 +16,7 @@ from coterie.evaluate.task import stratified
 
 L2 = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)  # what is tried, strongest first: each starts where the one before it ended
 HELD_OUT = 0.2  # of the training rows of each class: l2 is chosen on them
+PATIENCE = 2  # of these in a row that are no better, and no weaker one is tried
 ITERATIONS, TOLERANCE = 200, 1e-4  # of L-BFGS: at most; the largest number of the gradient at which it ends (scikit-learn's `tol`)
 BATCH, MOMENTUM = 256, 0.9  # of SGD (DeepCluster, 2018, its linear classifiers)
 Told = Callable[[float, float], None]  # (done, of how many)
@@ -58,12 +59,16 @@ def lbfgs(
         fit_ND, fit_N = rows_ND[~held_N], y_N[~held_N]
         held_MD, held_M = rows_ND[held_N], y_N[held_N]
         start = rows_ND.new_zeros(n_classes, rows_ND.shape[1] + 1)
+        since = 0
         for i, l2 in enumerate(L2):
             start = _descend(fit_ND, fit_N, l2, start)
             right = float(((held_MD @ start[:, :-1].T + start[:, -1]).argmax(1) == held_M).float().mean())
+            since += 1
             if right > most:
-                best_l2, most, best = l2, right, start
+                best_l2, most, best, since = l2, right, start, 0
             told(i + 1, len(L2) + 1)
+            if since == PATIENCE:  # weaker ones take the most iterations
+                break
         del fit_ND, held_MD
     else:  # no class has a row to spare
         best_l2, best = L2[2], rows_ND.new_zeros(n_classes, rows_ND.shape[1] + 1)

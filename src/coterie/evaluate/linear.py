@@ -19,6 +19,8 @@ from coterie.networks.encoder import PRECOMPUTED
 
 LARGER = 8 / 7  # pictures that crops are cut from: 256 px for crops of 224 (DeepCluster, 2018, sec. 4)
 TOP = 5
+CENTRE = 4  # of the crops: 0 to 3 are the corners, and five more mirror images
+ONE, TEN = (CENTRE,), tuple(range(10))
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def judge(task: Task, settings: Settings) -> None:
 
 def _block(task: Task, settings: Settings, name: str, train: Labelled, test: Labelled) -> dict[str, float]:
     run, crop = task.run, task.image_size
-    rows_ND = block_features(task.encoder, name, train.images, run, _view(crop, 4), f"linear {name}: training images")
+    rows_ND = block_features(task.encoder, name, train.images, run, _view(crop, CENTRE), f"linear {name}: training images")
     n_classes = int(train.values.max()) + 1
     told = lambda done, total: run.progress.advance(f"linear {name}: classifier", done, total)  # noqa: E731
     rows_ND, rng = rows_ND.to(run.devices.device), run.rng("linear", name)
@@ -67,10 +69,12 @@ def _block(task: Task, settings: Settings, name: str, train: Labelled, test: Lab
     else:
         fitted = classifier.lbfgs(rows_ND, train.values, n_classes, rng, told)
     del rows_ND
-    p_MC = torch.zeros(len(test.images), n_classes)
-    for number in range(10) if task.crops == 10 else [4]:
-        stage = f"linear {name}: test images" + (f", crop {number + 1} of 10" if task.crops == 10 else "")
-        p_MC += fitted.probabilities(block_features(task.encoder, name, test.images, run, _view(crop, number), stage))
+    p_MC, stage = torch.zeros(len(test.images), n_classes), f"linear {name}: test images"
+    for i, number in enumerate(TEN if task.crops == 10 else ONE):
+        rows_MD = block_features(task.encoder, name, test.images, run, _view(crop, number), stage if task.crops == 1 else "")
+        p_MC += fitted.probabilities(rows_MD)
+        if task.crops > 1:
+            run.progress.advance(f"{stage}, crops", i + 1, task.crops)
     return scored(test.values, (p_MC / task.crops).numpy()) | {"l2": fitted.l2, "n_train": len(train.images), "n_test": len(test.images)}
 
 
@@ -86,12 +90,12 @@ def scored(values_M: np.ndarray, p_MC: np.ndarray) -> dict[str, float]:
 
 
 def _view(crop: int, number: int) -> Callable[[Tensor], Tensor]:
-    """Crop `number` of ten: four corners, the centre (4), and, from 5 on, the mirror images of these. Pictures of that size: themselves."""
+    """Crop `number` of ten: four corners, the centre, and from 5 on the mirror images of these. Pictures of that size: themselves."""
 
     def seen(pixels_B3HW: Tensor) -> Tensor:
         height, width = pixels_B3HW.shape[2] - crop, pixels_B3HW.shape[3] - crop
         corner = number % 5
-        top, left = (height // 2, width // 2) if corner == 4 else (height * (corner // 2), width * (corner % 2))
+        top, left = (height // 2, width // 2) if corner == CENTRE else (height * (corner // 2), width * (corner % 2))
         part = pixels_B3HW[:, :, top : top + crop, left : left + crop]
         return part.flip(3) if number >= 5 else part
 
