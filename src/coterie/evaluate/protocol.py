@@ -13,12 +13,14 @@ import torch
 from coterie.clustering.kmeans import kmeans
 from coterie.errors import InputError
 from coterie.evaluate import metrics
+from coterie.evaluate.intervals import intervals
 from coterie.evaluate.knn import weighted_knn
 from coterie.evaluate.labels import Labels, labels_of
 from coterie.run import seeding
 from coterie.run.files import probabilities, read_assignments, read_config, read_features, read_trace
 
 PURIFIED = "purified"  # in trace.safetensors: clusters of the epoch, and 1 for images PCP kept
+NO_LABEL = "without a label"
 PROTOCOLS = ("clusters", "knn")
 
 
@@ -55,6 +57,9 @@ def evaluate(folder: Path, how: str | None, protocols: list[str], on: "New | Non
     if "clusters" in protocols:
         on_features = kmeans(z, min(k, len(z)), generator, iters=100, init="k-means++", restarts=3).labels_N.numpy()
         scores |= cluster_scores(truth, p)
+        known_N = truth.values >= 0
+        scores["intervals"] = intervals(truth.values[known_N], p.argmax(1)[known_N], made["seed"])
+        scores["left_out"] = {NO_LABEL: int((~known_N).sum())}
         scores["baseline_acc"] = _known(metrics.accuracy, truth, baseline)
         scores["features_kmeans_acc"] = _known(metrics.accuracy, truth, on_features)
         unsure_N = rows["cluster"].to_numpy() < 0
