@@ -104,3 +104,30 @@ def test_bad_words_are_one_line(coterie, copy, words, says):
         file.write("path,label\n" + "".join(f"kind{i % 4}/{i:02d}.png,cat\n" for i in range(20)))
     status, out, err = coterie("evaluate", copy, "--protocol", "linear", *words)
     assert status == 2 and says in err and "Traceback" not in err and not (copy / "evaluation.csv").exists()
+
+
+def test_the_report_has_a_section(coterie, copy):
+    assert coterie("report", copy)[0] == 0 and 'id="features"' not in (copy / "report.html").read_text()
+    assert coterie("evaluate", copy, "--protocol", "linear", "--set", "blocks=stem,features")[0] == 0
+    assert coterie("report", copy)[0] == 0
+    page = (copy / "report.html").read_text()
+    section = page[page.index('id="features"') : page.index('id="made"')]
+    assert "linear" in section and "stem" in section and "balanced accuracy" in section and "n_train" not in section
+    assert 'id="accuracy"' not in page, "no clusters were scored"
+    with (copy / "evaluation.csv").open("a") as file:
+        file.write("linear,x,y,accuracy,much,0\n")
+    status, _, err = coterie("report", copy)
+    assert status == 2 and "evaluation.csv" in err and "evaluate --protocol" in err
+    status, _, err = coterie("evaluate", copy, "--protocol", "linear", "--set", "blocks=stem")
+    assert status == 0 and "made anew" in err
+
+
+def test_how_many_were_scored_and_why_not_all(coterie, copy):
+    with open("some.csv", "w") as file:
+        file.write("path,label\n" + "".join(f"kind{i % 4}/{i:02d}.png,kind{i % 4}\n" for i in range(40)) + "gone.png,kind1\n")
+    status, out, err = coterie("evaluate", copy, "--labels", "some.csv")
+    assert status == 0 and "40 pictures scored, left out: 8 without a label" in out and "1 rows name no image" in err
+    scores = read_json(copy / "metrics.json")
+    low, high = scores["intervals"]["acc"]
+    assert low <= scores["acc"] <= high and f"{scores['acc']:.3f}  {low:.3f} to {high:.3f}" in out
+    assert scores["left_out"] == {"without a label": 8, "that could not be read": 0}

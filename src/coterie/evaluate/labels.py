@@ -64,6 +64,8 @@ def _of_named(name: str, paths: list[str], whole: bool) -> np.ndarray:
     values = load_named(name).labels
     if values is None or (len(values) != len(paths) if whole else len(values) < len(paths)):
         raise InputError(f"--labels builtin: {name} has no labels for its {len(paths)} images; give a csv file with columns path,label")
+    if (values < 0).all():
+        raise InputError(f"--labels builtin: no image of {name} has a label; name another part of it")
     return values if whole else values[[int(path.removeprefix("#")) for path in paths]]
 
 

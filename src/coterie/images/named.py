@@ -1,4 +1,5 @@
-"""Named sets: `digits`, `torchvision:NAME/split`, `hf:NAME/split`. The one place that may use the network, and only when asked by name.
+"""Named sets: `digits`, `torchvision:NAME/split`, `hf:NAME/split`, `cub200/split`, `wnids:FILE/split`. The one place that may use the
+network, and only when asked by name.
 
 A name in the file of a run was asked for by nobody: then `download` is False, and only what is on this machine is read.
 """
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from coterie.errors import InputError
+from coterie.images import layouts
 from coterie.images.store import default_cache
 
 _PARTS = ("train", "test", "validation", "val", "unlabeled", "all")
@@ -31,7 +33,7 @@ class NamedSet:
 
 
 def is_named(name: str) -> bool:
-    return name == "digits" or name.startswith(("torchvision:", "hf:"))
+    return name in ("digits", "cub200") or name.startswith(("torchvision:", "hf:", "wnids:", "cub200/"))
 
 
 def load_named(name: str, download: bool = False) -> NamedSet:
@@ -39,6 +41,13 @@ def load_named(name: str, download: bool = False) -> NamedSet:
     do, when neither works."""
     if name == "digits":
         return _digits()
+    if name.startswith(("cub200", "wnids:")):
+        files = (
+            layouts.wnids(name, name.removeprefix("wnids:"), data_root())
+            if name.startswith("wnids:")
+            else layouts.cub200(name, name.partition("/")[2] or "train", data_root())
+        )
+        return NamedSet(files.paths, files.labels, files.n_classes)
     family, _, rest = name.partition(":")
     return _torchvision(name, rest, download) if family == "torchvision" else _hugging_face(name, rest, download)
 

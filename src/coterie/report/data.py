@@ -18,6 +18,7 @@ from coterie.report.layout import Map, read_map
 from coterie.report.neighbours import closeness, nearest
 from coterie.report.quality import Quality, quality
 from coterie.report.thumbnails import Picture, unpack, unpack_maps, unpack_others, unpack_rounds
+from coterie.report.transfer import Judged, judged
 from coterie.report.verdict import verdict
 from coterie.run import edits
 from coterie.run.files import (
@@ -94,7 +95,8 @@ class ReportData:
     pictures: by id, of all images in runs that keep them; unsure: ids of pictures in no cluster, the least certain first; twins:
     near-duplicates of which some are shown, group by group, alike: all groups that the run tells;
     closeness_N: cosine with the mean feature of its cluster; near_NL: ids of those most like it;
-    reliable_N: bool (N,), or None where the method selects none; given: the names in edits.jsonl.
+    reliable_N: bool (N,), or None where the method selects none; given: the names in edits.jsonl; judged: what protocols found the
+    features to be worth.
     """
 
     config: dict[str, Any]
@@ -119,6 +121,7 @@ class ReportData:
     stages: list[Stage]
     problems: list[tuple[str, str]]
     given: dict[int, str] = field(default_factory=dict)
+    judged: list[Judged] = field(default_factory=list)
 
     @property
     def names(self) -> dict[int, str]:
@@ -149,7 +152,7 @@ def read(run: Path) -> ReportData:
     return ReportData(
         config=config,
         environment=environment,
-        quality=_checked(measured, lambda: quality(read_json(measured))) if measured.exists() else None,
+        quality=_checked(measured, lambda: _quality(read_json(measured))) if measured.exists() else None,
         assigned=assigned,
         clusters=_clusters(assigned, chosen, p_NK.shape[1]),
         chosen=chosen,
@@ -168,8 +171,14 @@ def read(run: Path) -> ReportData:
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
+        judged=_checked(run / "evaluation.csv", lambda: judged(run)),
         given=edits.edited(run).names if (run / edits.FILE).exists() else {},
     )
+
+
+def _quality(metrics: dict[str, Any]) -> Quality | None:
+    """None where `evaluate` has judged the encoder alone."""
+    return quality(metrics) if set(metrics) - {"labels", "on", "notes", "evaluation"} else None
 
 
 def tried(config: dict[str, Any]) -> list[tuple[int, list[float]]]:
