@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from coterie import fitting
-from coterie.evaluate import linear
+from coterie.evaluate import classifier, linear
 from coterie.run.devices import Devices
 from coterie.run.files import read_json
 
@@ -25,6 +25,13 @@ def made(drawn, tmp_path_factory):
     images, plan = fitting.plan(root / "pictures", "kmeans", clusters=4, preset="quick", settings=settings, cache=root / ".cache")
     fitting.fit(images, plan, root / "r", devices=Devices("cpu", "fp32", 1))
     return root
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Any classifier will do here: what it finds is tested in tests/evaluate/test_linear.py."""
+    monkeypatch.setattr(classifier, "L2", (0.1, 0.01))
+    monkeypatch.setattr(classifier, "ITERATIONS", 10)
 
 
 def rows_of(run):
@@ -76,7 +83,7 @@ def test_killed_and_continued_gives_the_same_numbers(coterie, copy, monkeypatch)
 
 def test_other_pictures_ten_crops_and_sgd(coterie, made, copy):
     words = ("evaluate", copy, "--protocol", "linear", "--on", made / "others", "--train", made / "pictures", "--json")
-    assert coterie(*words, "--set", "blocks=features")[0] == 0
+    assert coterie(*words, "--device", "cpu", "--set", "blocks=features")[0] == 0
     assert coterie(*words, "--crops", 10, "--set", "blocks=features", "--set", "solver=sgd", "--set", "epochs=3")[0] == 0
     rows = rows_of(copy)
     assert [row["set"] for row in rows if row["metric"] == "accuracy"] == [
