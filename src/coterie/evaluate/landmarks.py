@@ -1,0 +1,162 @@
+"""Oxford and Paris: what each query should find, as published and as revisited, and the score of a ranking.
+
+As published (Philbin et al., 2007 and 2008): a folder of text files, for each query NAME_query.txt (image and box), NAME_good.txt,
+NAME_ok.txt and NAME_junk.txt, an image name a line. Good and ok ones are to be found, junk is taken out of the ranking.
+Revisited (Radenovic et al., 2018): one json file with the fields of the published pickle, {"imlist": [...], "qimlist": [...],
+"gnd": [{"bbx": [x0, y0, x1, y1], "easy": [rows of imlist], "hard": [...], "junk": [...]}, ...]}; the queries are not among the images.
+docs/evaluation-voc.md says how to make it.
+
+Shapes: Q queries, N images that are ranked.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coterie.errors import InputError
+
+SETUPS = ("easy", "medium", "hard")
+PREFIX = "oxc1_"  # that Oxford's query files put before the name of the image
+
+
+@dataclass(frozen=True)
+class Query:
+    """`image`: its name, `box` (left, top, right, bottom) in its pixels; rows of the ranked images that must be found, and that do not
+    count. Of the older files, "medium" holds good and ok, and junk is junk; "easy" and "hard" are empty then."""
+
+    image: str
+    box: tuple[float, float, float, float]
+    positive: dict[str, np.ndarray]
+    junk: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """`images`: the N names that are ranked; `problems`: a line each, what of the ground truth could not be used."""
+
+    images: list[str]
+    queries: list[Query]
+    problems: list[str]
+
+
+def read_published(folder: Path, images: Sequence[str]) -> Landmarks:
+    """The text files of Oxford 5k or Paris 6k for images of these names (file names without their ending), row i = name i.
+
+    A name that is not among the images is a problem, and so is a query whose own image is not there, or which has nothing to find; such a
+    query is left out. InputError: no query file, one that cannot be read or does not hold a name and four numbers.
+    """
+    row = {name: i for i, name in enumerate(images)}
+    queries, problems = [], []
+    for file in sorted(Path(folder).glob("*_query.txt")):
+        base = file.name.removesuffix("_query.txt")
+        name, *box = (_text(file).split() + [""] * 5)[:5]
+        name = name if name in row else name.removeprefix(PREFIX)
+        rows = {}
+        for kind in ("good", "ok", "junk"):
+            names = _text(file.with_name(f"{base}_{kind}.txt")).split()
+            problems += [f"{base}_{kind}.txt: {strange} is not among the images" for strange in names if strange not in row]
+            rows[kind] = np.array([row[known] for known in names if known in row], np.int64)
+        found = np.union1d(rows["good"], rows["ok"])
+        if name not in row or not len(found):
+            what = "has nothing to find" if name in row else f"asks with {name}, which is not among the images"
+            problems.append(f"{base}: {what}, left out")
+            continue
+        none = np.empty(0, np.int64)
+        positive = {"easy": none, "medium": found, "hard": none}
+        queries.append(Query(name, _box(box, file.name), positive, dict.fromkeys(SETUPS, rows["junk"])))
+    if not queries:
+        raise InputError(f"{folder}: no usable NAME_query.txt with its good, ok and junk files" + "".join(f"; {p}" for p in problems[:1]))
+    return Landmarks(list(images), queries, problems)
+
+
+def read_revisited(file: Path) -> Landmarks:
+    """The revisited ground truth from its json file. Easy looks for the easy ones and passes over the hard, medium looks for both, hard
+    looks for the hard and passes over the easy; junk is passed over by all. InputError says what of the file is not as it should be."""
+    try:
+        whole = json.loads(_text(Path(file)))
+        images, names, truth = whole["imlist"], whole["qimlist"], whole["gnd"]
+        if len(names) != len(truth):
+            raise ValueError(f"{len(names)} names in qimlist, {len(truth)} entries in gnd")
+        queries = [_revisited(name, entry, len(images), file) for name, entry in zip(names, truth)]
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{file}: wanted the fields imlist, qimlist and gnd ({type(error).__name__}: {error})") from error
+    if not queries:
+        raise InputError(f"{file}: no queries")
+    nothing = [f"{query.image}: nothing to find in {s}" for query in queries for s in SETUPS if not len(query.positive[s])]
+    return Landmarks([str(name) for name in images], queries, nothing)
+
+
+def _revisited(name: str, entry: dict[str, Any], n: int, file: Path) -> Query:
+    easy, hard, junk = (np.array(entry[kind], np.int64).reshape(-1) for kind in ("easy", "hard", "junk"))
+    for kind, rows in (("easy", easy), ("hard", hard), ("junk", junk)):
+        if len(rows) and not 0 <= rows.min() <= rows.max() < n:
+            raise InputError(f"{file}: {kind} of {name} names row {int(rows.max())} of {n} images")
+    both = np.union1d(easy, hard)
+    positive = {"easy": np.unique(easy), "medium": both, "hard": np.unique(hard)}
+    return Query(
+        str(name), _box(entry["bbx"], str(name)), positive, {"easy": np.union1d(junk, hard), "medium": junk, "hard": np.union1d(junk, easy)}
+    )
+
+
+def crop(box: Sequence[float], width: int, height: int) -> tuple[int, int, int, int]:
+    """The box of a query in whole pixels, inside its picture of width x height. InputError: nothing of it lies inside."""
+    left, top = max(0, int(box[0])), max(0, int(box[1]))
+    right, bottom = min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
+    if left >= right or top >= bottom:
+        raise InputError(f"the box {[round(float(side), 1) for side in box]} of a query lies outside its picture of {width} x {height}")
+    return left, top, right, bottom
+
+
+def average_precision(ranking_N: Any, positive: np.ndarray, junk: np.ndarray) -> float:
+    """AP of one ranking (rows, best first) as both protocols compute it: the area under precision over recall by trapezoids, junk taken
+    out first; NaN where there is nothing to find."""
+    ranking_N = np.asarray(ranking_N)
+    kept = ranking_N[~np.isin(ranking_N, junk)]
+    rank_P = np.flatnonzero(np.isin(kept, positive))
+    if not len(positive):
+        return float("nan")
+    before_P = np.arange(len(rank_P))
+    left_P = np.where(rank_P == 0, 1.0, before_P / np.maximum(rank_P, 1))
+    return float((left_P + (before_P + 1) / (rank_P + 1)).sum() / 2 / len(positive))
+
+
+def mean_average_precision(truth: Landmarks, similarity_QN: Any) -> dict[str, float]:
+    """mAP in [0, 1] of each setup that has a query with something to find; row q = query q, column i = image i.
+
+    Images equally similar stay in their order. InputError: similarities of another shape, or not finite.
+    """
+    similarity_QN = np.asarray(similarity_QN)
+    if similarity_QN.shape != (len(truth.queries), len(truth.images)) or not np.isfinite(similarity_QN).all():
+        raise InputError(
+            f"similarities of shape {similarity_QN.shape}; finite ones, {len(truth.queries)} x {len(truth.images)}, are needed"
+        )
+    ranking_QN = np.argsort(-similarity_QN, axis=1, kind="stable")
+    found = {}
+    for setup in SETUPS:
+        each = [average_precision(r, q.positive[setup], q.junk[setup]) for r, q in zip(ranking_QN, truth.queries) if len(q.positive[setup])]
+        if each:
+            found[setup] = float(np.mean(each))
+    return found
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read ({type(error).__name__})") from error
+
+
+def _box(numbers: Sequence[Any], where: str) -> tuple[float, float, float, float]:
+    try:
+        left, top, right, bottom = (float(number) for number in numbers)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: wanted a box of four numbers, not {list(numbers)!r}") from error
+    if not np.isfinite([left, top, right, bottom]).all():
+        raise InputError(f"{where}: the box {list(numbers)!r} is not finite")
+    return left, top, right, bottom
