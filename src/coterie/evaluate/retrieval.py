@@ -159,7 +159,7 @@ def _resized(pixels_B3HW: Tensor, size: list[int]) -> Tensor:
 
 
 class Retrieved(NamedTuple):
-    """`mean_ap` in [0, 1]; `ap_Q` of each query; `left_out`: images without another of their class, or of unknown class; they asked nothing."""
+    """`mean_ap` in [0, 1]; `ap_Q` of each query; `left_out`: images alone in their class, or of unknown class; they asked nothing."""
 
     mean_ap: float
     ap_Q: Tensor
