@@ -55,6 +55,15 @@ def thumbnail(data: bytes, size: int, max_pixels: int, levels: deep.Levels | Non
     return developed(_fitted(image, lower, _inside(image, size), None), levels)
 
 
+def class_numbers(data: bytes, max_pixels: int) -> np.ndarray:
+    """The numbers that a mask holds, uint8 (H, W): the entries of its palette, or its grey levels. Raises Unreadable, also for a picture
+    in colours, which tells no numbers."""
+    image, lower = _load(data, 1 << 20, max_pixels)
+    if image.mode not in ("P", "L") or lower is not None:
+        raise Unreadable(f"no mask of class numbers (its colours are {image.mode})")
+    return np.array(image)
+
+
 def fit_square(image: Image.Image, size: int | None) -> Image.Image | deep.Deep:
     """Centre square of a loaded image, resized in one pass to RGB size x size, its EXIF orientation applied; all of it, at its own size,
     when `size` is None. A deep one is still in its own numbers."""
