@@ -7,7 +7,14 @@ from torch import nn
 
 from coterie.errors import InputError
 from coterie.evaluate import retrieval
-from coterie.evaluate.retrieval import by_class, describe, learn_whitening, region_vectors, regions, regions_of, rmac
+from coterie.evaluate.retrieval import Settings, by_class, describe, learn_whitening, region_vectors, regions, regions_of, rmac
+from coterie.evaluate.scores import Scores
+from coterie.evaluate.task import Task
+from coterie.images.arrays import from_array
+from coterie.networks.encoder import EncoderSpec, build
+from coterie.run import Run
+from coterie.run.devices import Devices
+from coterie.run.seeding import forked
 
 
 class Maps(nn.Module):
@@ -141,3 +148,33 @@ def test_describe_says_what_it_cannot_do():
             describe(*asked)
     with pytest.raises(InputError, match="cannot see 1 x 1"):
         describe(Maps(), [one[0][:, :, :1, :1]])
+
+
+def test_as_a_protocol(tmp_path, drawn):
+    """Through the task: pictures with classes, the whitening learned on others, numbers written once."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"#{i},{i % 4}\n" for i in range(24)))
+
+    def opened(source, size, download):
+        images = from_array(drawn(24 if source == "these" else 20, size, len(source)), source, "array", size)
+        return images
+
+    def task(whiten=None):
+        encoder = build(EncoderSpec("small", 24)).eval()
+        given = {"on": "these", "labels": str(tmp_path / "labels.csv"), "train": whiten}
+        return Task(encoder, 24, "weights", {}, opened, Run(devices=Devices("cpu", "fp32", 1)), Scores(folder), **given)
+
+    with forked(0, "encoder"):
+        retrieval.judge(task(), Settings())
+        retrieval.judge(task("others"), Settings(pooling="rmac,mean", scales="1,0.5", whiten=4))
+    rows = Scores(folder).rows()
+    assert {(row["set"], row["block"]) for row in rows} == {("these", p) for p in retrieval.POOLINGS} | {
+        ("these, whitened", "rmac"),
+        ("these, whitened", "mean"),
+    }
+    assert {row["value"] for row in rows if row["metric"] == "n_queries"} == {24.0}
+    assert all(0.2 < row["value"] <= 1 for row in rows if row["metric"] == "mAP")
+    for settings, said in ((Settings(scales="x"), "scales"), (Settings(whiten=3), "--train"), (Settings(pooling="max"), "pooling")):
+        with pytest.raises(InputError, match=said):
+            retrieval.judge(task(), settings)

@@ -125,7 +125,6 @@ def test_no_arrow_runs_in_a_circle():
     [
         ("accelerate", "run/devices.py"),
         ("timm", "networks/encoder.py"),
-        ("torchvision", "images/named.py"),
         ("sklearn.base", "estimators/clusterer.py"),
         ("rich", "run/progress.py"),
         ("jinja2", "report/page.py"),
@@ -133,6 +132,12 @@ def test_no_arrow_runs_in_a_circle():
 )
 def test_one_room_knows_it(module, only):
     assert [name for name in FILES if touches(name, module)] == [only]
+
+
+def test_only_named_sets_and_two_judges_know_torchvision():
+    """Its detector and its head for segmentation judge the encoder; nothing that learns without labels uses them."""
+    judges = ["evaluate/voc_detection.py", "evaluate/voc_segmentation.py"]
+    assert [name for name in FILES if touches(name, "torchvision")] == [*judges, "images/named.py"]
 
 
 @pytest.mark.parametrize("module", ["starlette", "uvicorn"])

@@ -8,7 +8,7 @@ Shapes: B batch, D feature, h and w places of maps.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,6 +148,6 @@ def check_parts(train: VocSet, test: VocSet) -> None:
         raise InputError(f"{train.part}: 1 picture to learn from; at least 2 are needed")
 
 
-def by_name(test: VocSet, each_C: NDArray[np.float64]) -> dict[str, float]:
-    """The scores of the classes that occur, under their names."""
-    return {name: float(score) for name, score in zip(test.classes, each_C) if np.isfinite(score)}
+def of_classes(word: str, names: Sequence[str], each_C: NDArray[np.float64]) -> dict[str, float]:
+    """The scores of the classes that occur, each under `word` and its name."""
+    return {f"{word} {name}": float(score) for name, score in zip(names, each_C) if np.isfinite(score)}

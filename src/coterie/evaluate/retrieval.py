@@ -6,7 +6,8 @@ of some square regions, unit length, whitened, unit length, added up. landmarks.
 Shapes: N images, B batch, Q queries, D feature, E dimensions kept by a whitening, R regions, h and w places of maps.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,13 +17,68 @@ from torch import Tensor, nn
 from coterie.clustering.kmeans import whitening as axes_of
 from coterie.clustering.rows import chunks, unit
 from coterie.errors import InputError
+from coterie.evaluate.task import Task
+from coterie.images import Images
+from coterie.networks.encoder import PRECOMPUTED
 
 POOLINGS = ("features", "mean", "rmac")
+BATCH = 64  # pictures seen at once
 LEVELS = 3  # of regions; Tolias 2016, sec. 5.2, and DeepCluster's Table 5
 OVERLAP = 0.4  # share that neighbouring regions of a level have in common, as nearly as the shape allows; Tolias 2016, sec. 4
 MOST_EXTRA = 6  # regions more along the longer side than along the shorter: a picture seven times as long as high is covered still
 SAME = 1e-6  # cosines nearer than this are equal: the rounding of a product would order copies of one image by where they stand
 ROWS = 512  # queries ranked at once: 512 x 50,000 similarities, places and counts are 0.4 GB
+
+
+@dataclass(frozen=True)
+class Settings:
+    pooling: str = ""  # one of POOLINGS, or several with commas; "": all that serve the encoder
+    scales: str = "1"  # factors of the pictures' size, with commas; R-MAC's usual three are 1,0.7071,0.5
+    levels: int = LEVELS
+    whiten: int = 0  # dimensions of a PCA-whitening learned on --train; 0: none
+
+
+def judge(task: Task, settings: Settings) -> None:
+    """mAP of each pooling with classes as relevance, on the labelled pictures of the task; beside it how many asked and how many could not.
+    The whitening is learned on the pictures that `--train` names, whose labels it does not need."""
+    if task.encoder.spec.name == PRECOMPUTED:
+        raise InputError("this run was fitted on features, not on pictures; retrieval needs an encoder")
+    try:
+        scales = tuple(float(word) for word in settings.scales.split(","))
+    except ValueError as error:
+        raise InputError(f"--set scales={settings.scales}: wanted numbers with commas between") from error
+    if settings.whiten and task.train is None:
+        raise InputError("--set whiten needs other pictures than those that are ranked: --train SOURCE")
+    images, values, _, told = of = task.labelled(task.on, task.labels)
+    others = task.pictures(task.train)[0] if settings.whiten else None
+    device = task.run.devices.device
+    probe_1DHW = next(images.batches(1)).pixels_B3HW.to(device)
+    with torch.inference_mode():
+        has_maps = task.encoder.maps(probe_1DHW) is not None
+    chosen = [word.strip() for word in settings.pooling.split(",")] if settings.pooling else list(POOLINGS[: 3 if has_maps else 1])
+    if not (settings.pooling or has_maps):
+        task.note("retrieval: the encoder has no maps, so only its features are scored")
+
+    def seen(of: Images, stage: str) -> Iterator[Tensor]:
+        for batch in of.batches(BATCH):
+            yield batch.pixels_B3HW.to(device)
+            task.run.progress.advance(stage, min(len(of), int(batch.index_B[-1]) + 1), len(of))
+
+    def compute(pooling: str) -> dict[str, float]:
+        stage, learned = f"retrieval {pooling}", None
+        if others is not None:
+            where = seen(others, f"{stage}: whitening")
+            rows = regions_of(task.encoder, where, settings.levels) if pooling == "rmac" else describe(task.encoder, where, pooling)
+            learned = Whitening(*(part.to(device) for part in learn_whitening(rows, settings.whiten)))
+        found = by_class(describe(task.encoder, seen(images, stage), pooling, scales, settings.levels, learned), values)
+        return {"mAP": found.mean_ap, "n_queries": len(found.ap_Q), "n_alone": found.left_out}
+
+    for pooling in chosen:
+        more = [settings.levels] if pooling == "rmac" else []
+        follows = {"weights": task.weights, "images": of.fingerprint, "size": task.image_size, "settings": [list(scales), *more]}
+        follows |= {"whitened on": [others.fingerprint, settings.whiten]} if others is not None else {}
+        on = f"{told}, whitened" if others is not None else told
+        task.scores.once("retrieval", on, pooling, follows, lambda pooling=pooling: compute(pooling))  # type: ignore[misc]
 
 
 class Whitening(NamedTuple):

@@ -14,6 +14,10 @@ from coterie.evaluate.task import Task
 
 TRANSFER = {  # name -> file
     "linear": "linear",
+    "retrieval": "retrieval",
+    "voc-classification": "voc_classification",
+    "voc-detection": "voc_detection",
+    "voc-segmentation": "voc_segmentation",
 }
 FIRST = ("accuracy", "mAP", "mean_iou")  # of the metrics, those that people look for first
 

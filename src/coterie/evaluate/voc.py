@@ -6,6 +6,7 @@ and is left out or mended; the rest serves. Labels, so this stands in evaluate.
 Shapes: N pictures, C classes, G boxes of a picture, H and W pixels.
 """
 
+import json
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections import Counter
@@ -34,13 +35,15 @@ PROBE = 32  # px at which each picture is decoded once, to know that it can be
 
 @dataclass(frozen=True)
 class Annotated:
-    """A picture: `name` as in ImageSets, `file` inside the set, `width` and `height` in px, its true boxes in these pixels."""
+    """A picture: `name` as in ImageSets, `file` inside the set, `width` and `height` in px, its true boxes in these pixels, and `digest`, of
+    its file and its mask."""
 
     name: str
     file: str
     width: int
     height: int
     boxes: Boxes
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,12 @@ class VocSet:
         first = {problem.reason: problem.path for problem in reversed(self.problems)}
         counted = Counter(problem.reason for problem in self.problems)
         return [f"{count:,} x {reason} (first: {first[reason]})" for reason, count in counted.items()]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the pictures, boxes, masks and classes: 32 hex digits."""
+        parts = [[i.name, i.digest, i.boxes.corners.tolist(), i.boxes.labels.tolist(), i.boxes.difficult.tolist()] for i in self.images]
+        return decode.digest(json.dumps([self.classes, parts]).encode())
 
     def present(self) -> np.ndarray:
         """int64 (N, C): 1 where a picture has an object of the class, -1 where only difficult ones (it does not count), else 0."""
@@ -114,18 +123,19 @@ def read(source: str | Path, part: str, classes: list[str] | None = None, masks:
         taken = _one(root, name, problems)
         if taken is None:
             continue
-        if masks and isinstance(mask := _mask(root, name), str):
+        mask = _mask(root, name) if masks else None
+        if isinstance(mask, str):
             problems.append(Problem(name, mask))
-        elif masks and mask.shape != (taken[2], taken[1]):  # type: ignore[union-attr]
+        elif mask is not None and mask.shape != (taken[2], taken[1]):
             problems.append(Problem(name, "its mask is of another size than the picture; left out"))
         else:
-            found.append(taken)
+            found.append((*taken, decode.digest(mask.tobytes()) if mask is not None else ""))
     if classes is None:
-        seen = {word for *_, objects in found for word, _, _ in objects}
+        seen = {word for *_, objects, _ in found for word, _, _ in objects}
         classes = CLASSES if seen <= set(CLASSES) else sorted(seen)
     number = {word: i for i, word in enumerate(classes)}
     images = []
-    for name, width, height, path, objects in found:
+    for name, width, height, path, digest, objects, of_mask in found:
         known = [(number[word], corners, hard) for word, corners, hard in objects if word in number]
         problems += [Problem(name, f"no class is called {printable(word)}; box left out") for word, _, _ in objects if word not in number]
         boxes = Boxes(
@@ -133,7 +143,7 @@ def read(source: str | Path, part: str, classes: list[str] | None = None, masks:
             np.array([label for label, _, _ in known], np.int64),
             difficult=np.array([hard for *_, hard in known], bool),
         )
-        images.append(Annotated(name, path, width, height, boxes))
+        images.append(Annotated(name, path, width, height, boxes, digest + of_mask))
     if not images:
         told = f"; {printable(problems[0].path)}: {problems[0].reason}" if problems else ""
         raise InputError(f"{source}: no picture of {part} can be used{told}")
@@ -161,7 +171,7 @@ def _root(source: Path) -> Any:
 
 
 def _one(root: Any, name: str, problems: list[Problem]) -> Any:
-    """(name, width, height, file, objects) of a picture, or None; its problems are added."""
+    """(name, width, height, file, digest, objects) of a picture, or None; its problems are added."""
 
     def problem(reason: str, what: str = "") -> None:
         problems.append(Problem(printable(f"{name} {what}".strip()), reason))
@@ -202,7 +212,7 @@ def _one(root: Any, name: str, problems: list[Problem]) -> Any:
         if (np.abs(whole - inside) > 1).any():  # one pixel: sets that count from 0
             problem("a box that reaches outside the picture; clipped", f"object {i}")
         objects.append((word, inside, (entry.findtext("difficult") or "0").strip() == "1"))
-    return name, width, height, path, objects
+    return name, width, height, path, decode.digest(data), objects
 
 
 def _mask(root: Any, name: str) -> np.ndarray | str:

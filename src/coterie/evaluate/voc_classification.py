@@ -8,6 +8,7 @@ Shapes: N pictures, B batch, C classes.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coterie.evaluate.beginning import Features, batches, by_name, check_parts, learned, set_rate
+from coterie.evaluate.beginning import Features, batches, check_parts, learned, of_classes, set_rate
+from coterie.evaluate.task import Task
 from coterie.evaluate.voc import VocSet
 from coterie.evaluate.voc_metrics import mean_average_precision
+from coterie.evaluate.voc_task import Learn, on_voc
 from coterie.run import Run
 
 STAGE = "voc-classification"
@@ -26,6 +29,20 @@ HALVINGS = 16  # of the rate: it halves after each 5,000 of 80,000 batches there
 SHARES = (0.1, 0.5)  # of the area
 CROPS = 10  # at the end
 WHOLE = 2.25  # longest side of a picture over the side of a crop: VOC's 500 px to 224
+
+
+@dataclass(frozen=True)
+class Settings:
+    learn: Learn = "fc6-8"
+    size: int = 224
+    epochs: int = 255
+    train_part: str = "trainval"  # the lists of ImageSets
+    test_part: str = "test"
+
+
+def judge(task: Task, settings: Settings) -> None:
+    """Scores the encoder on the set that `--on` names, learned on `--train`, or on the same."""
+    on_voc(task, STAGE, settings, classification)
 
 
 class Classifier(nn.Module):
@@ -44,13 +61,14 @@ class Classifier(nn.Module):
 
 def classification(
     run: Run, encoder: nn.Module, train: VocSet, test: VocSet, learn: str = "fc6-8", size: int = 224, epochs: int = 255
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Learns on `train`, scores on `test`; continues where a run in the same folder was stopped.
 
     learn   "fc6-8" or "all"
     size    of a crop, px
     epochs  255 are the paper's 80,000 batches on VOC2007; a time budget of the run ends it sooner
-    Returns map_11 (VOC2007's 11 points) and map (all points) in [0, 1], ap_11 of each class that occurs, pictures learned from and scored.
+    Returns mAP (VOC2007's 11 points), mAP_all_points and AP of each class that occurs (11 points), in [0, 1], and the pictures learned from
+    and scored (n_train, n_test).
     InputError: the two parts have other classes, no class occurs in the test part, `learn`.
     """
     check_parts(train, test)
@@ -72,7 +90,7 @@ def classification(
     scores_NC = predict(run, network, test, size).numpy()
     map_11, each_C = mean_average_precision(test.present(), scores_NC, 11)
     map_all, _ = mean_average_precision(test.present(), scores_NC)
-    return {"map_11": map_11, "map": map_all, "ap_11": by_name(test, each_C), "n_train": len(train), "n_test": len(test)}
+    return {"mAP": map_11, "mAP_all_points": map_all, "n_train": len(train), "n_test": len(test), **of_classes("AP", test.classes, each_C)}
 
 
 def loss_of(logits_BC: Tensor, present_BC: Tensor) -> Tensor:

@@ -6,28 +6,46 @@ in Fast R-CNN; on others by two new layers of 1,024 behind a 1 x 1 convolution t
 Shapes: N pictures, B batch, C classes, G true boxes, M boxes found.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coterie.evaluate.beginning import Connected, Maps, batches, by_name, check_parts, learned, set_rate
+from coterie.evaluate.beginning import Connected, Maps, batches, check_parts, learned, of_classes, set_rate
+from coterie.evaluate.task import Task
 from coterie.evaluate.voc import VocSet
 from coterie.evaluate.voc_metrics import Boxes
 from coterie.evaluate.voc_metrics import detection as score
+from coterie.evaluate.voc_task import Learn, on_voc
 from coterie.run import Run
 
 STAGE = "voc-detection"
 BATCH, RATE, DECAY, MOMENTUM = 4, 0.005, 5e-4, 0.9  # 0.00125 a picture, torchvision's reference for Faster R-CNN; decay as Ren 2015
 DROPS = (2 / 3, 8 / 9)  # of the time; the rate is a tenth from there on (torchvision: epochs 16 and 22 of 26, nearly)
 SIDES = (600, 1000)  # px of a picture, the shorter at least and the longer at most; Fast R-CNN's, for size=600
+ROIS, PROPOSALS = 64, 300  # boxes judged of a picture, to learn (Fast R-CNN, 2015, sec. 2.3) and to find (Ren 2015, sec. 3.3)
 ANCHORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # sides, of the shorter side of a picture; each in three shapes
 WIDTH, SIDE, HIDDEN = (
     256,
     7,
     1024,
 )  # channels, places along a box, and width of its layers, on networks without connected layers; those of torchvision's FPN
+
+
+@dataclass(frozen=True)
+class Settings:
+    learn: Learn = "all"
+    size: int = 600
+    epochs: int = 26
+    train_part: str = "trainval"  # the lists of ImageSets
+    test_part: str = "test"
+
+
+def judge(task: Task, settings: Settings) -> None:
+    """Scores the encoder on the set that `--on` names, learned on `--train`, or on the same."""
+    on_voc(task, STAGE, settings, detection)
 
 
 class Narrow(nn.Module):
@@ -65,6 +83,8 @@ def faster_rcnn(encoder: Any, n_classes: int, learn: str, size: int) -> nn.Modul
         image_mean=[0.0] * 3,  # the encoder standardises for itself
         image_std=[1.0] * 3,
         rpn_anchor_generator=AnchorGenerator((tuple(round(share * size) for share in ANCHORS),), ((0.5, 1.0, 2.0),)),
+        box_batch_size_per_image=ROIS,
+        rpn_post_nms_top_n_test=PROPOSALS,
         box_roi_pool=MultiScaleRoIAlign(["0"], side, 2),
         box_head=head,
         box_predictor=FastRCNNPredictor(width, n_classes + 1),
@@ -73,14 +93,15 @@ def faster_rcnn(encoder: Any, n_classes: int, learn: str, size: int) -> nn.Modul
 
 def detection(
     run: Run, encoder: nn.Module, train: VocSet, test: VocSet, learn: str = "all", size: int = 600, epochs: int = 26
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Learns on `train`, scores on `test`; continues where a run in the same folder was stopped.
 
     learn   "fc6-8" (the encoder's convolutions stay) or "all"
     size    px of the shorter side; 600 in the papers
     epochs  torchvision's 26; a time budget of the run ends it sooner
-    Returns map_50_11 (VOC2007's 11 points) and map_50 (all points) in [0, 1], ap_50_11 of each class that occurs, pictures learned from and
-    scored. Difficult boxes are not learned. InputError: the parts have other classes, no class has a box in the test part, `faster_rcnn`.
+    Returns mAP at IoU 0.5 (VOC2007's 11 points), mAP_all_points and AP of each class that occurs (11 points), in [0, 1], and the pictures
+    learned from and scored (n_train, n_test). Difficult boxes are not learned.
+    InputError: the parts have other classes, no class has a box in the test part, `faster_rcnn`.
     """
     check_parts(train, test)
     network = run.new(STAGE, faster_rcnn, encoder, len(train.classes), learn, size)
@@ -102,7 +123,7 @@ def detection(
     truth = [image.boxes for image in test.images]
     map_11, each_C = score(truth, found, len(test.classes), 11)
     map_all, _ = score(truth, found, len(test.classes), None)
-    return {"map_50_11": map_11, "map_50": map_all, "ap_50_11": by_name(test, each_C), "n_train": len(train), "n_test": len(test)}
+    return {"mAP": map_11, "mAP_all_points": map_all, "n_train": len(train), "n_test": len(test), **of_classes("AP", test.classes, each_C)}
 
 
 def _example(train: VocSet, i: int, size: int, mirrored: bool, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:

@@ -5,6 +5,7 @@ A fully convolutional head (Long et al., 2015; torchvision's FCNHead) on the enc
 Shapes: N pictures, B batch, C classes without the ground, S side of a learned picture, H and W pixels.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from coterie.evaluate.beginning import Maps, batches, check_parts, learned, set_rate
+from coterie.evaluate.beginning import Maps, batches, check_parts, learned, of_classes, set_rate
+from coterie.evaluate.task import Task
 from coterie.evaluate.voc import VocSet, judged
 from coterie.evaluate.voc_metrics import UNJUDGED, confusion, mean_iou
+from coterie.evaluate.voc_task import Learn, on_voc
 from coterie.run import Run
 
 STAGE = "voc-segmentation"
 BATCH, RATE, DECAY, MOMENTUM = 8, 0.01, 1e-4, 0.9  # torchvision's reference for FCN: 0.02 for 32 pictures, halved as batches are smaller
 POWER = 0.9  # of the falling rate, as there
+
+
+@dataclass(frozen=True)
+class Settings:
+    learn: Learn = "all"
+    size: int = 480
+    epochs: int = 30
+    train_part: str = "trainval"  # the lists of ImageSets
+    test_part: str = "test"
+
+
+def judge(task: Task, settings: Settings) -> None:
+    """Scores the encoder on the set that `--on` names, learned on `--train`, or on the same."""
+    on_voc(task, STAGE, settings, segmentation, masks=True)
 
 
 class Segmenter(nn.Module):
@@ -39,13 +56,14 @@ class Segmenter(nn.Module):
 
 def segmentation(
     run: Run, encoder: nn.Module, train: VocSet, test: VocSet, learn: str = "all", size: int = 480, epochs: int = 30
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Learns on `train`, scores on `test`, both read with masks=True; continues where a run in the same folder was stopped.
 
     learn   "fc6-8" (the encoder stays) or "all"
     size    px of the longest side, and of the square that pictures are laid on to learn
     epochs  torchvision's 30; a time budget of the run ends it sooner
-    Returns mean_iou in [0, 1] over the classes and the ground, iou of each that occurs, pictures learned from and scored.
+    Returns mean_iou over the classes and the ground and IoU of each that occurs, in [0, 1], and the pictures learned from and scored
+    (n_train, n_test).
     InputError: the parts have other classes, a mask that cannot be read any more, an encoder without maps.
     """
     check_parts(train, test)
@@ -71,9 +89,7 @@ def segmentation(
         run.log(loss=float(np.mean(losses)) if losses else 0.0)
     table = predict(run, network, test, size)
     mean, each = mean_iou(table)
-    names = ["ground", *test.classes]
-    scores = {name: float(score) for name, score in zip(names, each) if np.isfinite(score)}
-    return {"mean_iou": mean, "iou": scores, "n_train": len(train), "n_test": len(test)}
+    return {"mean_iou": mean, "n_train": len(train), "n_test": len(test), **of_classes("IoU", ["ground", *test.classes], each)}
 
 
 def _example(train: VocSet, i: int, size: int, mirrored: bool) -> tuple[Tensor, Tensor]:
