@@ -2,9 +2,16 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+from torch import nn
 
 from coterie.errors import InputError
-from coterie.evaluate.landmarks import average_precision, crop, mean_average_precision, read_published, read_revisited
+from coterie.evaluate import landmarks
+from coterie.evaluate.landmarks import Settings, average_precision, crop, mean_average_precision, read_published, read_revisited
+from coterie.evaluate.scores import Scores
+from coterie.evaluate.task import Task
+from coterie.run import Run
+from coterie.run.devices import Devices
 
 NAMES = [f"christ_{i}" for i in range(8)]
 
@@ -99,3 +106,45 @@ def test_crop_stays_inside():
     assert crop((-3, 1.2, 9.1, 40), 10, 20) == (0, 1, 10, 20)
     with pytest.raises(InputError, match="outside"):
         crop((11, 0, 20, 5), 10, 20)
+
+
+class Colours(nn.Module):
+    """Features: the mean of each colour."""
+
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize("how", ["published", "revisited"])
+def test_as_a_protocol(tmp_path, how):
+    """Queries are red in their box only: cut to it they find the red ones."""
+    pictures = tmp_path / "jpg"
+    pictures.mkdir()
+    for i, name in enumerate([*NAMES, "q"]):
+        pixels = np.zeros((40 + i, 60, 3), np.uint8)
+        pixels[..., 0 if 1 <= i <= 2 else 2] = 200
+        if i in (0, 8):
+            pixels[:20, :30] = (200, 0, 0)
+        Image.fromarray(pixels).save(pictures / f"{name}.png")
+    if how == "published":
+        truth = published(tmp_path, a_1_query="oxc1_christ_0 0 0 30 20", a_1_good="christ_1", a_1_ok="christ_2", a_1_junk="christ_0")
+    else:
+        truth = revisited(tmp_path, bbx=[0, 0, 30, 20], easy=[1], hard=[2], junk=[0])
+
+    def judge(on=pictures, **more):
+        given = {"on": str(on), "run": Run(devices=Devices("cpu", "fp32", 1)), "scores": Scores(tmp_path)}
+        task = Task(Colours(), 30, "weights", {}, lambda *args: pytest.fail("no source"), **given)
+        landmarks.judge(task, Settings(**{"truth": str(truth), "pooling": "features", "size": 32} | more))
+        return task, {row["metric"]: row["value"] for row in Scores(tmp_path).rows()}
+
+    assert judge()[1] == {"mAP": 1.0} | ({"mAP easy": 1.0, "mAP hard": 1.0} if how == "revisited" else {})
+    (pictures / "christ_1.png").write_bytes(b"no picture")
+    task, found = judge()
+    assert found["mAP"] < 1 and "1 pictures cannot be read" in task.notes[-1]
+    (pictures / "christ_1.png").unlink()
+    for more, said in (({"truth": ""}, "truth="), ({"pooling": "max"}, "pooling"), ({"whiten": 2}, "--train")):
+        with pytest.raises(InputError, match=said):
+            judge(**more)
+    if how == "revisited":
+        with pytest.raises(InputError, match="1 pictures of the ground truth are not there"):
+            judge()

@@ -157,8 +157,7 @@ def test_as_a_protocol(tmp_path, drawn):
     (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"#{i},{i % 4}\n" for i in range(24)))
 
     def opened(source, size, download):
-        images = from_array(drawn(24 if source == "these" else 20, size, len(source)), source, "array", size)
-        return images
+        return from_array(drawn(24 if source == "these" else 20, size, len(source)), source, "array", size)
 
     def task(whiten=None):
         encoder = build(EncoderSpec("small", 24)).eval()

@@ -1,10 +1,11 @@
-"""What is learned from an encoder on a set in Pascal VOC's layout, tiny: it can be learned, and a killed run goes on to the same numbers."""
+"""What is learned from an encoder on a tiny set in Pascal VOC's layout; a killed run goes on to the same numbers."""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
+from tests.evaluate.voc_files import write
 from torch import nn
 
 from coterie.errors import InputError
@@ -19,7 +20,6 @@ from coterie.networks.encoder import EncoderSpec, build
 from coterie.run import Run
 from coterie.run.devices import Devices
 from coterie.run.seeding import forked, generator
-from tests.evaluate.voc_files import write
 
 SIZE = 32
 FITS = {

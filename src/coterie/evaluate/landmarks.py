@@ -1,4 +1,4 @@
-"""Oxford and Paris: what each query should find, as published and as revisited, and the score of a ranking.
+"""Protocol landmarks: Oxford and Paris, what each query should find, as published and as revisited, and the score of a ranking.
 
 As published (Philbin et al., 2007 and 2008): a folder of text files, for each query NAME_query.txt (image and box), NAME_good.txt,
 NAME_ok.txt and NAME_junk.txt, an image name a line. Good and ok ones are to be found, junk is taken out of the ranking.
@@ -10,17 +10,115 @@ Shapes: Q queries, N images that are ranked.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from coterie.errors import InputError
+from coterie.evaluate.retrieval import LEVELS, POOLINGS, Whitening, describe, learn_whitening, regions_of
+from coterie.evaluate.task import Task
+from coterie.images import decode
 
 SETUPS = ("easy", "medium", "hard")
+MAX_PIXELS = 100_000_000  # of a picture, as everywhere in Coterie
+LAST = -2.0  # below every cosine: of pictures that cannot be read
 PREFIX = "oxc1_"  # that Oxford's query files put before the name of the image
+
+
+@dataclass(frozen=True)
+class Settings:
+    truth: str = ""  # the folder of the text files, or the json file of the revisited sets
+    pooling: str = "rmac"
+    size: int = 1024  # px of the longest side; DeepCluster, 2018, table 5
+    levels: int = LEVELS
+    whiten: int = 0  # dimensions of a PCA-whitening learned on --train; 0: none
+
+
+def judge(task: Task, settings: Settings) -> None:
+    """mAP on the folder of pictures that `--on` names, whole and at their own shapes; queries are cut to their boxes.
+
+    A picture that cannot be read comes last, and is told of. InputError: no ground truth, pictures of it that are not there, a query that
+    cannot be read, whitening without `--train`.
+    """
+    if not settings.truth or task.on is None:
+        raise InputError(
+            "landmarks needs --on FOLDER, the pictures, and --set truth=FOLDER (its text files) or truth=FILE.json (revisited)"
+        )
+    if settings.pooling not in POOLINGS or settings.size < 32 or (settings.whiten and task.train is None):
+        raise InputError(
+            f"--set: landmarks wants pooling one of {', '.join(POOLINGS)}, a size of at least 32, and --train where it whitens"
+        )
+    files = {file.stem: file for file in sorted(Path(task.on).rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png")}
+    revisited = settings.truth.endswith(".json")
+    truth = read_revisited(Path(settings.truth)) if revisited else read_published(Path(settings.truth), list(files))
+    for told in (*truth.problems[:1], *([f"{len(truth.problems) - 1:,} more of this kind"] if len(truth.problems) > 1 else [])):
+        task.note(f"landmarks: {told}")
+    if lacking := [name for name in (*truth.images, *(query.image for query in truth.queries)) if name not in files]:
+        raise InputError(f"{task.on}: {len(lacking):,} pictures of the ground truth are not there (the first: {lacking[0]})")
+    others = task.pictures(task.train)[0] if settings.whiten else None
+    follows = {
+        "weights": task.weights,
+        "truth": [[q.image, q.box, *(rows.tolist() for s in SETUPS for rows in (q.positive[s], q.junk[s]))] for q in truth.queries],
+        "pictures": [[name, files[name].stat().st_size] for name in truth.images],
+        "settings": [settings.pooling, settings.size, settings.levels, settings.whiten, others.fingerprint if others else ""],
+    }
+    on = Path(task.on).name + (", revisited" if revisited else "") + (", whitened" if others else "")
+    task.scores.once("landmarks", on, settings.pooling, follows, lambda: _score(task, settings, truth, files, others))
+
+
+def _score(task: Task, settings: Settings, truth: "Landmarks", files: dict[str, Path], others: Any) -> dict[str, float]:
+    device, learned = task.run.devices.device, None
+    if others is not None:
+        batches = (batch.pixels_B3HW.to(device) for batch in others.batches(64))
+        rmac = settings.pooling == "rmac"
+        rows = regions_of(task.encoder, batches, settings.levels) if rmac else describe(task.encoder, batches, settings.pooling)
+        learned = Whitening(*(part.to(device) for part in learn_whitening(rows, settings.whiten)))
+    unreadable: list[int] = []
+
+    def ranked() -> Iterator[Tensor]:
+        for i, name in enumerate(truth.images):
+            task.run.progress.advance("landmarks: pictures", i + 1, len(truth.images))
+            try:
+                yield whole(files[name], settings.size).to(device)
+            except decode.Unreadable:
+                unreadable.append(i)
+                yield torch.zeros(1, 3, settings.size, settings.size, device=device)
+
+    def asking() -> Iterator[Tensor]:
+        for query in truth.queries:
+            try:
+                picture = whole(files[query.image], settings.size)
+                width, _ = decode.shown_size(files[query.image].read_bytes())
+            except decode.Unreadable as error:
+                raise InputError(f"{files[query.image]}: a query that cannot be read ({error})") from error
+            scale = picture.shape[3] / width
+            left, top, right, bottom = crop([side * scale for side in query.box], picture.shape[3], picture.shape[2])
+            yield picture[:, :, top:bottom, left:right].to(device)
+
+    rows_ND, asked_QD = (
+        describe(task.encoder, some, settings.pooling, levels=settings.levels, whitening=learned) for some in (ranked(), asking())
+    )
+    similarity_QN = asked_QD @ rows_ND.T
+    similarity_QN[:, unreadable] = LAST
+    if unreadable:
+        task.note(f"landmarks: {len(unreadable):,} pictures cannot be read and come last (the first: {truth.images[unreadable[0]]})")
+    found = mean_average_precision(truth, similarity_QN.numpy())
+    return {"mAP": found["medium"], **{f"mAP {setup}": score for setup, score in found.items() if setup != "medium"}}
+
+
+def whole(file: Path, size: int) -> Tensor:
+    """A picture, float32 (1, 3, h, w) in [0, 1], its longest side at most `size` px. Raises Unreadable."""
+    try:
+        with decode.strict_pillow(MAX_PIXELS):
+            shown = decode.thumbnail(file.read_bytes(), size, MAX_PIXELS)
+    except OSError as error:
+        raise decode.Unreadable(str(error)) from error
+    return torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].float() / 255
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from coterie.evaluate.task import Task
 TRANSFER = {  # name -> file
     "linear": "linear",
     "retrieval": "retrieval",
+    "landmarks": "landmarks",
     "voc-classification": "voc_classification",
     "voc-detection": "voc_detection",
     "voc-segmentation": "voc_segmentation",

@@ -35,8 +35,8 @@ PROBE = 32  # px at which each picture is decoded once, to know that it can be
 
 @dataclass(frozen=True)
 class Annotated:
-    """A picture: `name` as in ImageSets, `file` inside the set, `width` and `height` in px, its true boxes in these pixels, and `digest`, of
-    its file and its mask."""
+    """A picture: `name` as in ImageSets, `file` inside the set, `width` and `height` in px, its true boxes in these pixels, and a
+    `digest` of its file and mask."""
 
     name: str
     file: str
