@@ -1,7 +1,7 @@
 """Whether the protocols that judge features tell good from bad: `python -m benchmarks.judge [--only planted retrieval detection]`.
 
-planted     perfect answers and random ones: mAP of retrieval (10 classes, 2,000 images), and on the test part of vocmini (COTERIE_BENCH_DATA)
-            mAP of its classes, of its boxes, mean IoU of masks made from its boxes; `chance` is what a random answer scores on average
+planted     perfect answers and random ones: mAP of retrieval (10 classes, 2,000 images), and on the test part of vocmini mAP of
+            its classes, of its boxes, mean IoU of masks made from its boxes; `chance` is what a random answer scores on average
 retrieval   mAP on the classes 50 to 99 of Caltech-101, in alphabetical order, 160 px: pixels, an untrained EfficientNet-Lite0 (three seeds)
             and the pretrained one; its features, mean pooling, R-MAC at one scale and at three, and whitened on the classes 0 to 49
 detection   voc-detection on vocmini, the convolutions as they are, untrained and pretrained: `--epochs` of pictures of `--size` px
@@ -24,7 +24,7 @@ from benchmarks.photos import unpacked
 from benchmarks.record import done, record
 from coterie.evaluate import voc_detection
 from coterie.evaluate.retrieval import by_class, describe, learn_whitening, regions_of
-from coterie.evaluate.voc import VocSet, read
+from coterie.evaluate.voc import read
 from coterie.evaluate.voc_metrics import Boxes, confusion, detection, mean_average_precision, mean_iou
 from coterie.images import Images, open_images
 from coterie.networks.encoder import EncoderSpec, build, colour_statistics
@@ -138,12 +138,12 @@ def retrieval() -> None:
                     row("retrieval", system, seed, "mAP", found.mean_ap, len(labels), time.perf_counter() - start, 29 / 1499)
 
 
-def _encoder(name: str, seed: int, images: Images) -> torch.nn.Module:
+def _encoder(name: str, seed: int, images: Images | None = None) -> torch.nn.Module:
     with forked(seed, "judge"):
         encoder = build(EncoderSpec(name.split()[0], PX)).eval()
     if name == "lite0":
         load_pretrained(encoder)
-    else:
+    elif images is not None:
         encoder.standardise(*colour_statistics(images))
     return encoder
 
@@ -160,17 +160,8 @@ def detect(size: int, epochs: int) -> None:
         system = f"{name}, fc6-8, {size} px, {epochs} epochs"
         if not there("voc-detection", system, seed):
             start = time.perf_counter()
-            found = voc_detection.detection(Run(seed=seed), _encoder(name, seed, _seen(train)), train, test, "fc6-8", size, epochs)
+            found = voc_detection.detection(Run(seed=seed), _encoder(name, seed), train, test, "fc6-8", size, epochs)
             row("voc-detection", system, seed, "mAP", found["mAP"], len(test), time.perf_counter() - start)
-
-
-def _seen(train: VocSet) -> Images:
-    """The middle squares of some pictures, for the statistics of colours."""
-    squares = []
-    for i in range(0, len(train), 8):
-        picture = (train.picture(i, 160) * 255).byte().permute(1, 2, 0)
-        squares.append(picture[:64, :64].numpy())
-    return open_images(np.stack([square for square in squares if square.shape == (64, 64, 3)]), 64)
 
 
 if __name__ == "__main__":
