@@ -72,8 +72,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", FITS)
-@pytest.mark.parametrize("learn", ["fc6-8", "all"])
+@pytest.mark.parametrize("name, learn", [("classification", "all"), ("detection", "fc6-8"), ("segmentation", "all")])
 def test_killed_and_continued_is_the_same(parts, tmp_path, monkeypatch, name, learn):
     train, test = parts
     whole = FITS[name](run(), encoder(), train, test, learn, SIZE, 2)
