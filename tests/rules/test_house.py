@@ -238,6 +238,7 @@ MAY_DRAW_GLOBALLY = {
     ("networks/backbones/wide_resnet.py", "kaiming_normal_"): "initial weights, drawn inside run.new",
     ("networks/heads.py", "normal_"): "initial weights, drawn inside run.new",
     ("networks/backbones/alexnet.py", "normal_"): "initial weights, drawn inside run.new",
+    ("evaluate/beginning.py", "normal_"): "initial weights, drawn inside run.new",
     ("run/run.py", "manual_seed"): "run.epochs reseeds the global generator of dropout at each epoch, inside a fork",
 }
 

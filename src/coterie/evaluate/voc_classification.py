@@ -52,11 +52,11 @@ class Classifier(nn.Module):
         super().__init__()
         self.features = Features(encoder, learn, size)
         width = self.features.n_features
-        self.normal = nn.Identity() if self.features.classic else nn.BatchNorm1d(width, affine=False)  # features come in any scale
+        self.even = nn.Identity() if self.features.classic else nn.BatchNorm1d(width, affine=False)  # features come in any scale
         self.top = nn.Linear(width, n_classes)
 
     def forward(self, pixels_B3SS: Tensor) -> Tensor:
-        return self.top(self.normal(self.features(pixels_B3SS)))
+        return self.top(self.even(self.features(pixels_B3SS)))
 
 
 def classification(
