@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 import shlex
@@ -68,7 +69,7 @@ def test_every_command_of_the_tutorial(coterie, tmp_path, drawn, monkeypatch):
     assert {kind["name"] for kind in kinds} == NAMES and sum(kind["confirmed"] for kind in kinds) > 0
     held = {kind["name"] for kind in kinds if kind["size"]}
     assert {path.name for path in Path("sorted").iterdir()} == held
-    assert {row["name"] for row in csv.DictReader(Path("sorted.csv").open(newline=""))} == held
+    assert {row["name"] for row in csv.DictReader(io.StringIO(Path("sorted.csv").read_text(encoding="utf-8"), newline=""))} == held
     assert {one["name"] for one in json.loads(Path("coco/annotations.json").read_text())["categories"]} <= NAMES
     more = json.loads(coterie("edits", "runs/more", "--json")[1])
     assert {kind["name"] for kind in more["clusters"]} == NAMES, "corrections go on in what grew"

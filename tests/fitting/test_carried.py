@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from tests.report.fake_run import blobs, drawings, fake_run
 
 from coterie.fitting.carried import carry
 from coterie.run import edits
 from coterie.run.acts import complete, replay
-from tests.report.fake_run import blobs, drawings, fake_run
 
 OLD = np.arange(24) % 3  # clusters 0, 1, 2
 NEW = np.array([0, 1, 2, 0, 1, 2])
