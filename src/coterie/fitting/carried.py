@@ -54,7 +54,7 @@ def _again(act: Act, after: Edited, became: dict[int, Any], rows_ND: np.ndarray)
         return _split(act, after, became, rows_ND)
     if act["act"] == "move" and act["cluster"] not in became:
         became[act["cluster"]] = after.following
-    there = {name: act[name] for name in ("ids", "name") if name in act}
+    there: dict[str, Any] = {name: act[name] for name in ("ids", "name") if name in act}
     there |= {name: became[act[name]] for name in ("cluster", "into") if name in act}
     if "clusters" in act:
         there["clusters"] = [became[number] for number in act["clusters"]]
