@@ -118,6 +118,23 @@ def test_every_picture_is_drawn_and_nothing_complains(run, request, tmp_path, br
     assert complaints(browser) == []
 
 
+def test_printed_it_is_the_verdict_and_the_kinds(plain_run, tmp_path, browser):
+    look(browser, write(plain_run, tmp_path / "page.html"))
+    browser.execute_script("coterie.select(coterie.shown.slice(0, 2)); dispatchEvent(new Event('beforeprint'))")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        seen = "return [...document.querySelectorAll(arguments[0])].filter((one) => one.getClientRects().length).length"
+        controls = "nav, form, button, select, #selected, #grid, #cloud, main > section:not(#kinds)"
+        assert browser.execute_script(seen, controls) == 0
+        cards = browser.execute_script(seen, ".card")
+        assert cards == len({picture["kind"] for picture in browser.execute_script("return coterie.pictures")})
+        assert browser.execute_script("return [...document.querySelectorAll('.others span')].every((place) => place.querySelector('img'))")
+        torn = "return [...document.querySelectorAll('.card')].filter((card) => getComputedStyle(card).breakInside !== 'avoid').length"
+        assert browser.execute_script(torn) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("run", ["hostile_run", "looked_at_run"])
 def test_it_fits_a_phone_and_can_be_read(run, dark, request, tmp_path, browser):

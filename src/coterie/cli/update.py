@@ -36,5 +36,14 @@ def update(
     told["seconds"] = round(time.monotonic() - started, 2)
     text = f"{done['n_images']:,} images in {done['n_clusters']} clusters in {output}, {told['seconds']:.1f} s\n"
     text += printable(in_words(done, source)).replace("; ", "\n") + "\n"
+    text += _carried(done)
     text += f"verdict: {told['verdict']}\n" if told["verdict"] else ""
     answer(told, json_, text + f"next: coterie report {output}" + "".join(f"\nhealth: {warning}" for warning in told["health"]))
+
+
+def _carried(done: dict[str, Any]) -> str:
+    """What became of the corrections, in lines; "" where there were none."""
+    lines = ["what was corrected is corrected in it, too; coterie edits shows it\n"] if done["edits"] else []
+    lines += [f"cluster {old}, which a correction made, is {new} now\n" for old, new in done["became"].items() if int(old) != new]
+    lost = f"{done['edits_lost']:,} corrections were about pictures that are of new kinds now, and are left out\n"
+    return "".join(lines) + (lost if done["edits_lost"] else "")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from coterie.clustering import hierarchy
 from coterie.errors import InputError
 from coterie.fitting import derived, new_pictures
+from coterie.fitting.carried import carry
 from coterie.fitting.hierarchy import Sorted, read_sorted
 from coterie.fitting.planning import config_of, describe
 from coterie.fitting.running import opened_for
@@ -25,6 +26,7 @@ from coterie.networks.model import Model, load
 from coterie.networks.recut import Recut, centroids
 from coterie.run import Run, seeding
 from coterie.run.devices import Devices
+from coterie.run.edits import edited
 from coterie.run.files import read_assignments
 
 PARTS, OF_A_PART = 4, 5  # of a cluster that a new kind is held against, at most; images of each, at least
@@ -56,7 +58,7 @@ def update(
     false_alarms  share of pictures of known kinds that are taken for such that fit nowhere
 
     New pictures are sorted as `predict` sorts them; those that fit nowhere are in no cluster (-1). Those of the run stay where they are,
-    but for some that turn out to be of a new kind (`moved`).
+    but for some that turn out to be of a new kind (`moved`). What was corrected in `run` is corrected in `output` (fitting/carried.py).
     InputError: a run that is not finished, is damaged or was fitted on features, a source of another kind, an `output` that is not empty.
     """
     from coterie.fitting import update_files
@@ -65,7 +67,7 @@ def update(
     run, output = Path(run), Path(output)
     new_pictures.check_rate(false_alarms)
     derived.check(run, output)
-    before = read_sorted(run)
+    before, corrected = read_sorted(run), edited(run)
     new = _opened(run, source, devices or Devices(), cache)
     novel = new_pictures.novelty(run, new.rows_MD, false_alarms)
     whole = joined(before, new, novel.novel_M)
@@ -89,6 +91,8 @@ def update(
     }
     with derived.folder(output, after) as part:
         update_files.write(run, part, new, before, after, head, describe(source, new.images), what, started)
+        kept = carry(corrected, before.k, part, after.rows_ND.numpy())
+    what |= {"edits": kept.n_acts, "edits_lost": kept.lost, "became": {str(old): number for old, number in kept.became.items()}}
     return {"run": str(output), "of": str(run), "n_clusters_before": before.k, "n_clusters": after.k, **what}
 
 

@@ -45,7 +45,6 @@
     coterie.drawn();
   };
   const rows = () => {
-    if (matchMedia("print").matches) return [0, Infinity];
     const top = -grid.getBoundingClientRect().top, height = side + CAPTION + GAP;
     return [Math.floor(top / height) - AROUND, Math.ceil((top + innerHeight) / height) + AROUND];
   };
@@ -102,9 +101,6 @@
   };
   addEventListener("scroll", soon, { passive: true });
   new ResizeObserver(measure).observe(grid);
-  addEventListener("beforeprint", () => coterie.drawn());
-  addEventListener("afterprint", () => coterie.drawn());
-  matchMedia("print").addEventListener("change", () => coterie.drawn());
 
   for (const name of ["input", "change"]) { // a list may tell of the second alone
     form.addEventListener(name, (event) => {

@@ -111,19 +111,21 @@ window.coterie = {
     coterie.draw(image, id);
     return figure;
   };
-  // Places that show a picture once more, filled when they come near.
+  // Places that show a picture once more, filled when they come near; those of the kinds also when they are printed.
+  const empty = (root) => all("[data-copy]", root).filter((place) => !one("img:not(.over)", place));
+  const fill = (place) => {
+    nearing.unobserve(place);
+    const image = new Image();
+    image.alt = "";
+    place.prepend(image);
+    place.title ||= by.get(+place.dataset.copy).name;
+    coterie.draw(image, +place.dataset.copy);
+  };
   const nearing = new IntersectionObserver((entries) => {
-    for (const { isIntersecting, target } of entries) {
-      if (!isIntersecting) continue;
-      nearing.unobserve(target);
-      const image = new Image();
-      image.alt = "";
-      target.prepend(image);
-      target.title ||= by.get(+target.dataset.copy).name;
-      coterie.draw(image, +target.dataset.copy);
-    }
+    for (const { isIntersecting, target } of entries) if (isIntersecting) fill(target);
   }, { rootMargin: "600px" });
-  coterie.copies = (root) => all("[data-copy]", root).forEach((place) => { if (!one("img:not(.over)", place)) nearing.observe(place); });
+  coterie.copies = (root) => empty(root).forEach((place) => nearing.observe(place));
+  addEventListener("beforeprint", () => empty(one("#kinds")).forEach(fill));
 
   // The selection.
   let last = null;
