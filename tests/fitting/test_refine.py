@@ -86,6 +86,18 @@ def test_a_few_answers_find_the_kind_that_was_hidden(two, copy, tmp_path):
     assert (load(tmp_path / "new").set_params(**DEVICES).predict(mixed()[0]) == labels(tmp_path / "new")).all()
 
 
+def test_a_split_stays_when_one_part_is_confirmed_whole(two, copy, tmp_path):
+    """What a split made two kinds stays two, also where all of one and a single picture of the other are confirmed: 24 of 30 went over."""
+    _, kind_N = mixed()
+    run = copy(two)
+    cluster = next(c for c in (0, 1) if len(set(kind_N[labels(run) == c])) == 2)
+    one, other = (np.flatnonzero(kind_N == kind) for kind in sorted(set(kind_N[labels(run) == cluster])))
+    edits.append(run, {"act": "split", "cluster": cluster, "parts": [one.tolist(), other.tolist()]})
+    edits.append(run, {"act": "confirm", "ids": [*other.tolist(), int(one[0])]})
+    done = refine(run, tmp_path / "new")
+    assert done["moved"] <= len(one) // 3 and done["n_clusters"] == 3 and done["anchors"] == len(other) + 1
+
+
 def test_every_verb_reads_it(pictures, copy, tmp_path):
     run = copy(pictures)
     label_N = labels(run)

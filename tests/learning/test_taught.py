@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from coterie.learning import taught
-from coterie.learning.taught import beliefs, by_clusters, by_means, neighbours, spread
+from coterie.learning.taught import beliefs, by_clusters, by_means, neighbours, spread, weights_of
 
 
 def cloud(n=40, k=3, d=6, seed=0):
@@ -29,6 +29,15 @@ def test_clusters_learn_what_they_are():
     assert torch.equal(by_clusters(p_NK, torch.full((6,), -1)), p_NK)
 
 
+def test_anchors_of_a_kind_count_as_a_kind_at_most():
+    p_NK, anchor_N = torch.zeros(200, 2), torch.full((200,), -1)
+    anchor_N[:4], anchor_N[4:54] = 0, 1
+    weight_N = weights_of(p_NK, anchor_N)
+    assert weight_N[0] == 10 and weight_N[4] == 2, "a tenth of 100 pictures; 50 share what 100 weigh"
+    anchor_N[4:] = 1
+    assert weights_of(p_NK, anchor_N)[4] == 1, "a picture at least"
+
+
 def test_means_by_hand():
     rows_ND, p_NK, anchor_N, outside_N, _ = cloud()
     weight, (n, k), d = 4.0, p_NK.shape, rows_ND.shape[1]
@@ -44,7 +53,7 @@ def test_means_by_hand():
         for i in range(n):
             e = [math.exp(taught.SHARP * sum(a * b for a, b in zip(z[i], mean))) for mean in means]
             p[i] = [x / sum(e) for x in e]
-    torch.testing.assert_close(by_means(rows_ND, p_NK, anchor_N, weight, outside_N), torch.tensor(p).float(), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(by_means(rows_ND, p_NK, anchor_N, torch.full((n,), weight), outside_N), torch.tensor(p).float(), atol=1e-4, rtol=1e-3)
 
 
 def test_spreading_by_hand():
@@ -67,7 +76,7 @@ def test_spreading_by_hand():
     for _ in range(taught.STEPS):
         f = taught.FOLLOW * dense @ f + (1 - taught.FOLLOW) * y
     f = torch.where((anchor_N >= 0)[:, None], one, f / f.sum(1, keepdim=True))
-    torch.testing.assert_close(spread(graph, p_NK, anchor_N, weight, outside_N), f.float(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(spread(graph, p_NK, anchor_N, torch.full((n,), weight), outside_N), f.float(), atol=1e-5, rtol=1e-4)
 
 
 def test_numbers_of_kinds_and_the_order_of_pictures_do_not_matter():

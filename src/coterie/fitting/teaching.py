@@ -60,26 +60,30 @@ def of(found: Sorted, now: Edited) -> Corrected:
     anchors = constraints.closed(said_N, constraints.groups(len(said_N), constraints.copies(found.rows_ND)))
     outside_N = (labels_N < 0) & (found.labels_N >= 0) & (anchors.labels_N < 0)
     nothing_N = torch.isin(cluster_N, torch.tensor(sorted(now.not_kinds), dtype=torch.int64))
-    p_NK = of_kinds(found.p_NK, found.labels_N, labels_N, said_N >= 0, len(numbers), kind_of[: found.k])
+    moved_N = torch.zeros(len(said_N), dtype=torch.bool)
+    for act in now.applied:
+        if act["act"] == "move":
+            moved_N[act["ids"]] = True
+    p_NK = of_kinds(found.p_NK, found.labels_N, labels_N, moved_N & (said_N >= 0), len(numbers), kind_of[: found.k])
     settled_N = (anchors.labels_N >= 0) | outside_N | nothing_N | confirmed_N
     return Corrected(found, now, numbers, p_NK, labels_N, anchors, outside_N, settled_N)
 
 
-def of_kinds(p_NC: Tensor, was_N: Tensor, now_N: Tensor, said_N: Tensor, k: int, kind_of_C: Tensor) -> Tensor:
+def of_kinds(p_NC: Tensor, was_N: Tensor, now_N: Tensor, moved_N: Tensor, k: int, kind_of_C: Tensor) -> Tensor:
     """Probabilities (N, K) of the kinds. What a picture gave its own cluster goes to the kind it is in now; what it gave others, and what
-    was said one by one (said_N), is shared as the other pictures of a cluster are.
+    those gave that were moved one by one (moved_N), is shared as the other pictures of a cluster are.
 
     was_N, now_N: cluster and kind of each, -1 in none. kind_of_C: the kind that has a cluster's number, -1 where that is gone.
     """
     c = p_NC.shape[1]
     inside_N = (was_N >= 0) & (now_N >= 0)
-    others_CK, all_CK = (_table(was_N[some_N], now_N[some_N], c, k) for some_N in (inside_N & ~said_N, inside_N))
+    others_CK, all_CK = (_table(was_N[some_N], now_N[some_N], c, k) for some_N in (inside_N & ~moved_N, inside_N))
     itself_CK = torch.where((kind_of_C >= 0)[:, None], F.one_hot(kind_of_C.clamp(min=0), k).double(), 1 / k)
     share_CK = others_CK.where(others_CK.sum(1, keepdim=True) > 0, all_CK)
     share_CK = share_CK.where(share_CK.sum(1, keepdim=True) > 0, itself_CK)
     share_CK = share_CK / share_CK.sum(1, keepdim=True)
     p_NK = p_NC.double() @ share_CK
-    stay_M = (inside_N & ~said_N).nonzero().squeeze(1)
+    stay_M = (inside_N & ~moved_N).nonzero().squeeze(1)
     own_M = p_NC[stay_M, was_N[stay_M]].double()[:, None]
     p_NK[stay_M] += own_M * (F.one_hot(now_N[stay_M], k).double() - share_CK[was_N[stay_M]])
     return p_NK.clamp(min=0).float()

@@ -20,7 +20,7 @@ from coterie.clustering.rows import exact, unit
 from coterie.clustering.spectral import Graph, normalised
 
 TRUST = 2.0  # answers' worth of belief that a cluster is the kind it is called
-WEIGHT = 0.1  # of an anchor: a tenth of the pictures that a kind has on average, one at least
+WEIGHT = 0.1  # of an anchor, at most: a tenth of the pictures that a kind has on average; one at least
 SHARP, ROUNDS = 20.0, 15  # of the softmax over cosines; of means
 NEIGHBOURS = 6
 FOLLOW, STEPS = 0.97, 100  # a; 0.97^100 = 0.05
@@ -38,17 +38,21 @@ def first_beliefs(rows_ND: Tensor, p_NK: Tensor, anchor_N: Tensor, outside_N: Te
     rows_ND: features seen from their mean (made unit length here). p_NK: what the clusters say. anchor_N int64: the kind that was said, -1
     where none was. outside_N bool: of no kind; these tell nobody anything.
     """
-    return by_means(rows_ND, by_clusters(p_NK, anchor_N), anchor_N, weight_of(p_NK), outside_N)
+    return by_means(rows_ND, by_clusters(p_NK, anchor_N), anchor_N, weights_of(p_NK, anchor_N), outside_N)
 
 
 def beliefs(rows_ND: Tensor, graph: Graph, p_NK: Tensor, anchor_N: Tensor, outside_N: Tensor) -> Tensor:
     """All three steps; an anchor is wholly of its own kind."""
-    return spread(graph, first_beliefs(rows_ND, p_NK, anchor_N, outside_N), anchor_N, weight_of(p_NK), outside_N)
+    first_NK = first_beliefs(rows_ND, p_NK, anchor_N, outside_N)
+    return spread(graph, first_NK, anchor_N, weights_of(p_NK, anchor_N), outside_N)
 
 
-def weight_of(p_NK: Tensor) -> float:
-    """An anchor's, in pictures."""
-    return max(1.0, WEIGHT * len(p_NK) / p_NK.shape[1])
+def weights_of(p_NK: Tensor, anchor_N: Tensor) -> Tensor:
+    """What each anchor counts, in pictures, (N,) float32. Those of one kind together count no more than the pictures of a kind, or than
+    they are: else a kind that was confirmed whole would take its neighbours."""
+    each = len(p_NK) / p_NK.shape[1]
+    many_N = anchor_N.clamp(min=0).bincount(anchor_N >= 0, p_NK.shape[1])[anchor_N.clamp(min=0)]
+    return torch.minimum(torch.tensor(WEIGHT * each), each / many_N.clamp(min=1)).clamp(min=1.0).float()
 
 
 def by_clusters(p_NK: Tensor, anchor_N: Tensor) -> Tensor:
@@ -59,10 +63,10 @@ def by_clusters(p_NK: Tensor, anchor_N: Tensor) -> Tensor:
     return (p_NK.double() @ (said_KK / said_KK.sum(1, keepdim=True))).float()
 
 
-def by_means(rows_ND: Tensor, p_NK: Tensor, anchor_N: Tensor, weight: float, outside_N: Tensor) -> Tensor:
+def by_means(rows_ND: Tensor, p_NK: Tensor, anchor_N: Tensor, weight_N: Tensor, outside_N: Tensor) -> Tensor:
     """Step 2: softmax of the cosines with the kinds' means, (N, K) float32. A kind without pictures keeps a mean of zero."""
     here_N = anchor_N >= 0
-    one_NK, weight_N = _one_hot(anchor_N, p_NK), torch.where(here_N, weight, 1.0).masked_fill(outside_N, 0)
+    one_NK, weight_N = _one_hot(anchor_N, p_NK), torch.where(here_N, weight_N, 1.0).masked_fill(outside_N, 0)
     with exact(rows_ND.device):
         rows_ND = unit(rows_ND).float()
         for _ in range(ROUNDS):
@@ -72,11 +76,11 @@ def by_means(rows_ND: Tensor, p_NK: Tensor, anchor_N: Tensor, weight: float, out
     return p_NK
 
 
-def spread(graph: Graph, y_NK: Tensor, anchor_N: Tensor, weight: float, outside_N: Tensor) -> Tensor:
+def spread(graph: Graph, y_NK: Tensor, anchor_N: Tensor, weight_N: Tensor, outside_N: Tensor) -> Tensor:
     """Step 3, (N, K) float32."""
     here_N = (anchor_N >= 0)[:, None]
     one_NK = _one_hot(anchor_N, y_NK).double()
-    y_NK = torch.where(here_N, weight * one_NK, y_NK.double()).masked_fill(outside_N[:, None], 0)
+    y_NK = torch.where(here_N, weight_N[:, None] * one_NK, y_NK.double()).masked_fill(outside_N[:, None], 0)
     f_NK = y_NK
     for _ in range(STEPS):
         f_NK = FOLLOW * (graph @ f_NK) + (1 - FOLLOW) * y_NK
