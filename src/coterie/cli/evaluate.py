@@ -165,4 +165,4 @@ def _found(rows: list[dict[str, Any]]) -> list[str]:
     from coterie.evaluate.transfer import FIRST
 
     chosen = [row for row in rows if row["metric"] in FIRST]
-    return [f"{(row['protocol'] + ' ' + row['block']).strip():<20}{row['value']:.3f}  {row['metric']}, {row['set']}" for row in chosen]
+    return [f"{(row['protocol'] + ' ' + row['block']).strip():<19} {row['value']:.3f}  {row['metric']}, {row['set']}" for row in chosen]
