@@ -53,7 +53,8 @@ def test_means_by_hand():
         for i in range(n):
             e = [math.exp(taught.SHARP * sum(a * b for a, b in zip(z[i], mean))) for mean in means]
             p[i] = [x / sum(e) for x in e]
-    torch.testing.assert_close(by_means(rows_ND, p_NK, anchor_N, torch.full((n,), weight), outside_N), torch.tensor(p).float(), atol=1e-4, rtol=1e-3)
+    found_NK = by_means(rows_ND, p_NK, anchor_N, torch.full((n,), weight), outside_N)
+    torch.testing.assert_close(found_NK, torch.tensor(p).float(), atol=1e-4, rtol=1e-3)
 
 
 def test_spreading_by_hand():
