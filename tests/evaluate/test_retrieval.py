@@ -168,7 +168,7 @@ def test_as_a_protocol(tmp_path, drawn):
         retrieval.judge(task(), Settings())
         retrieval.judge(task("others"), Settings(pooling="rmac,mean", scales="1,0.5", whiten=4))
     rows = Scores(folder).rows()
-    assert {(row["set"], row["block"]) for row in rows} == {("these", p) for p in retrieval.POOLINGS} | {
+    assert {(row["set"], row["block"]) for row in rows} == {("these", p) for p in retrieval.POOLINGS[1:]} | {
         ("these, whitened", "rmac"),
         ("these, whitened", "mean"),
     }

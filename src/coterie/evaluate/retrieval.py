@@ -32,7 +32,7 @@ ROWS = 512  # queries ranked at once: 512 x 50,000 similarities, places and coun
 
 @dataclass(frozen=True)
 class Settings:
-    pooling: str = ""  # one of POOLINGS, or several with commas; "": all that serve the encoder
+    pooling: str = ""  # one of POOLINGS, or several with commas; "": mean and rmac, or features of an encoder without maps
     scales: str = "1"  # factors of the pictures' size, with commas; R-MAC's usual three are 1,0.7071,0.5
     levels: int = LEVELS
     whiten: int = 0  # dimensions of a PCA-whitening learned on --train; 0: none
@@ -55,7 +55,8 @@ def judge(task: Task, settings: Settings) -> None:
     probe_1DHW = next(images.batches(1)).pixels_B3HW.to(device)
     with torch.inference_mode():
         has_maps = task.encoder.maps(probe_1DHW) is not None
-    chosen = [word.strip() for word in settings.pooling.split(",")] if settings.pooling else list(POOLINGS[: 3 if has_maps else 1])
+    usual = POOLINGS[1:] if has_maps else POOLINGS[:1]
+    chosen = [word.strip() for word in settings.pooling.split(",")] if settings.pooling else list(usual)
     if not (settings.pooling or has_maps):
         task.note("retrieval: the encoder has no maps, so only its features are scored")
 
