@@ -55,7 +55,7 @@ def evaluate(
     if judged:
         given = {"on": on, "labels": labels, "train": train, "train_labels": train_labels, "crops": crops}
         scores, asked = _judged(run, settings, scores, given, devices, cache, json_)
-    elif kept := Scores(run).rows():
+    elif kept := Scores(run, lambda text: print(text, file=sys.stderr)).rows():
         scores["evaluation"] = kept
     assignments.write_scores(run, "metrics.json" if on is None else "metrics-on.json", scores)
     for note in scores["notes"]:
@@ -115,7 +115,8 @@ def _judged(
     with shown.progress(quiet) as progress:
         place = Run(seed=made["seed"], devices=devices, progress=progress)
         try:
-            assert isinstance(encoder := unwrap(model.encoder), Encoder)
+            encoder = unwrap(model.encoder)
+            assert isinstance(encoder, Encoder)
             weights = manifest.digest(run / "model.safetensors")[:16]
             memory = Scores(run, progress.message)
             opened = lambda source, size, download: opened_for(run, model, source, cache, size, download, progress)  # noqa: E731

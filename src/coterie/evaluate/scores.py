@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from coterie.errors import InputError
-from coterie.run.files import read_rows, write_kept
+from coterie.run.files import EVALUATION, read_rows, write_kept
 
-FILE = "evaluation.csv"
 COLUMNS = ("protocol", "set", "block", "metric", "value", "of")
 Key = tuple[str, str, str]  # protocol, set, block
 
@@ -23,7 +22,7 @@ class Scores:
     """
 
     def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None):
-        self.path = folder / FILE
+        self.path = folder / EVALUATION
         self._found: dict[Key, tuple[str, dict[str, float]]] = {}
         self._asked: list[Key] = []
         try:

@@ -22,6 +22,7 @@ from coterie.report.transfer import Judged, judged
 from coterie.report.verdict import verdict
 from coterie.run import edits
 from coterie.run.files import (
+    EVALUATION,
     damaged,
     expected,
     probabilities,
@@ -171,7 +172,7 @@ def read(run: Path) -> ReportData:
         reliable_N=_reliable(run, len(p_NK)),
         stages=_checked(run / "history.jsonl", lambda: _stages(history, environment["stages"])),
         problems=problems,
-        judged=_checked(run / "evaluation.csv", lambda: judged(run)),
+        judged=_checked(run / EVALUATION, lambda: judged(run)),
         given=edits.edited(run).names if (run / edits.FILE).exists() else {},
     )
 

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coterie.run.files import expected, read_rows
+from coterie.run.files import EVALUATION, expected, read_rows
 
-FILE = "evaluation.csv"
 WORDS = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "top_5": "top-5", "mAP": "mAP", "mean_iou": "mean IoU"}
 
 
@@ -24,7 +23,7 @@ def judged(run: Path) -> list[Judged]:
     """An empty list where no protocol has judged the encoder. Counts and settings stay in the file. InputError when it is damaged,
     ValueError or KeyError when it is not what `evaluate` writes."""
     tables: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    for row in read_rows(run / FILE) if expected(run / FILE) else []:
+    for row in read_rows(run / EVALUATION) if expected(run / EVALUATION) else []:
         value = float(row["value"])
         if row["metric"] in WORDS and np.isfinite(value):
             tables.setdefault((row["protocol"], row["set"]), {}).setdefault(row["block"], {})[row["metric"]] = value

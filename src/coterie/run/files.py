@@ -26,6 +26,7 @@ __all__ = [  # two of them only to be found here, where a report may look
 ]  # fmt: skip
 
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
+EVALUATION = "evaluation.csv"  # what protocols found the features to be worth
 STABILITY = "stability"  # a column more of a consensus of several fits
 CONFIG = {"method": str, "preset": str, "seed": int, "source": dict, "settings": dict}
 SOURCE = {"kind": str, "name": str, "fingerprint": str, "n_images": int}
