@@ -27,11 +27,7 @@ DROPS = (2 / 3, 8 / 9)  # of the time; the rate is a tenth from there on (torchv
 SIDES = (600, 1000)  # px of a picture, the shorter at least and the longer at most; Fast R-CNN's, for size=600
 ROIS, PROPOSALS = 64, 300  # boxes judged of a picture, to learn (Fast R-CNN, 2015, sec. 2.3) and to find (Ren 2015, sec. 3.3)
 ANCHORS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # sides, of the shorter side of a picture; each in three shapes
-WIDTH, SIDE, HIDDEN = (
-    256,
-    7,
-    1024,
-)  # channels, places along a box, and width of its layers, on networks without connected layers; those of torchvision's FPN
+WIDTH, SIDE, HIDDEN = 256, 7, 1024  # channels, places along a box, width of its layers, as in torchvision's FPN; but AlexNet's and VGG-16's
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,7 @@ class Config(FinalConfig):
     n_neighbors: Whole = 0  # 0: 20 (SCAN sec. 3.1; 50 on ImageNet), fewer below 64 images a cluster: 2.5 times the root of their number
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
-    n_heads: Whole = (
-        0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, 40 on given features; 400 / n_clusters at most, or 4
-    )
+    n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, 40 on given features, of many clusters fewer
     start: Literal["both", "random"] = "both"  # of the heads: half from clusterings, half at random; random: all, as published
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
     uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
