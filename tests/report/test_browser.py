@@ -118,6 +118,14 @@ def test_every_picture_is_drawn_and_nothing_complains(run, request, tmp_path, br
     assert complaints(browser) == []
 
 
+def test_the_prototype_alone_is_framed(plain_run, tmp_path, browser):
+    look(browser, write(plain_run, tmp_path / "page.html"))
+    until(browser, "return document.querySelectorAll('#grid .prototype img').length")
+    framed = "return [...document.querySelectorAll('#grid img')].filter((one) => getComputedStyle(one).boxShadow !== 'none')"
+    found = browser.execute_script(framed + ".map((one) => one.closest('figure').className)")
+    assert found and all("prototype" in names.split() for names in found)
+
+
 def test_printed_it_is_the_verdict_and_the_kinds(plain_run, tmp_path, browser):
     look(browser, write(plain_run, tmp_path / "page.html"))
     browser.execute_script("coterie.select(coterie.shown.slice(0, 2)); dispatchEvent(new Event('beforeprint'))")
