@@ -43,6 +43,8 @@ def on_voc(task: Task, protocol: str, settings: Any, fit: Fit, masks: bool = Fal
         run = Run(folder, seed=task.run.seed, devices=task.run.devices, progress=task.run.progress)
         found = fit(run, task.encoder, train, test, settings.learn, settings.size, settings.epochs)
         shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.parent.iterdir()):  # another protocol may have stopped halfway
+            folder.parent.rmdir()
         return found
 
     task.scores.once(protocol, on, settings.learn, follows, compute)
