@@ -30,7 +30,7 @@ HEADS = {
     "k-means whitened": ("kmeans", {"rows": "whitened"}),
     "scan": ("scan", {}),
     "scan random start": ("scan", {"start": "random"}),
-    "scan 20 heads, random start": ("scan", {"start": "random", "n_heads": 20}),
+    "scan 20 heads random start": ("scan", {"start": "random", "n_heads": 20}),
     "scan all columns": ("scan", {"components": 0}),
     "temi": ("temi", {}),
     "temi spectral start": ("temi", {"start": "spectral"}),

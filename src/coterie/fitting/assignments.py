@@ -164,7 +164,7 @@ def environment(run: Run) -> dict[str, Any]:
 def baseline_labels(small_NCHW: Tensor, n_clusters: int, seed: int) -> Tensor:
     """k-means on small pictures: the labels (N,) everything must beat, for `evaluate` to score without the source.
 
-    Of many pictures in many clusters on 256 principal axes: as good, in a sixth of the time (docs/photos.md).
+    Of many pictures in many clusters on 256 principal axes: as good, in a quarter of the time (benchmarks/results/baseline.csv).
     """
     generator = seeding.generator(seed, "baseline")
     rows_ND = small_NCHW.flatten(1)
