@@ -32,8 +32,8 @@ def memory() -> int:
 def keep_memory() -> bool:
     """Lets this process keep memory it has freed, up to 1 GiB, for its next batch; whether the C library (glibc) can be told so.
 
-    Left to itself it gives every large map back, and the next one is new pages again, one by one: a quarter of the time of a network
-    on two cores (benchmarks.encoding, ways "folded" and "kept").
+    Left to itself it gives every large map back, and the next one is new pages again, one by one: 5 to 14 % of the images/s of a
+    network on two cores (benchmarks/results/encoding.csv, ways "folded" and "kept").
     """
     if platform.libc_ver()[0] != "glibc":
         return False
