@@ -12,7 +12,6 @@ from coterie.clustering.sampling import SAMPLE
 from coterie.evaluate import metrics
 from coterie.fitting import verdict
 from coterie.fitting.verdict import finding, settle
-from coterie.images.collection import open_rows
 from coterie.learning import evidence
 from coterie.methods import scan
 from coterie.methods.fitted import Fitted
@@ -102,7 +101,7 @@ def fitted(z_ND: torch.Tensor, labels_N: torch.Tensor, k: int) -> Fitted:
 def settled(z_ND, labels_N, k, tmp_path, method="scan", seed=0, **settings):
     config = scan.Config(n_clusters=k, **settings)
     run = Run(tmp_path / "run", seed=seed, devices=Devices("cpu", "fp32", 1))
-    return *settle(fitted(z_ND, labels_N, k), open_rows(z_ND.numpy()), method, config, run), run
+    return *settle(fitted(z_ND, labels_N, k), z_ND, method, config, run), run
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -165,7 +164,7 @@ def test_a_large_set_costs_little(monkeypatch):
     run = SimpleNamespace(rng=lambda *keys: torch.Generator().manual_seed(0), devices=SimpleNamespace(device=torch.device("cpu")))
     run.once = lambda name, *work: 1.0 if "sizes" in name else torch.arange(7000) % 3
     run.broadcast, run.note, run.warn = (lambda x: x), print, print
-    settle(fitted(z_ND, torch.arange(7000) % 3, 3), open_rows(z_ND.numpy()), "scan", scan.Config(n_clusters=3), run)
+    settle(fitted(z_ND, torch.arange(7000) % 3, 3), z_ND, "scan", scan.Config(n_clusters=3), run)
     assert max(looked) == SAMPLE
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from coterie import methods
+from coterie.fitting.small import small
 from coterie.fitting.verdict import settle
 from coterie.images.collection import open_rows
 from coterie.methods.sizes import of_any_size
@@ -48,4 +49,4 @@ def test_heads_that_tear_them_apart_say_so(run, name):
 
 def fit(name, settings, run):
     images, config = open_rows(rows((58, 2)).numpy()), methods.method(name).Config(n_clusters=2, **PLAIN, **settings)
-    return settle(methods.method(name).fit(images, config, run), images, name, config, run)[0]
+    return settle(methods.method(name).fit(images, config, run), small(images), name, config, run)[0]

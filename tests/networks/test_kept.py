@@ -6,7 +6,7 @@ from coterie.images import open_images
 from coterie.networks import encoder as networks
 from coterie.networks import kept
 from coterie.networks.encoder import EncoderSpec, build
-from coterie.run import Run
+from coterie.run import Run, cached
 from coterie.run.devices import Devices
 
 PICTURES = np.random.default_rng(0).integers(0, 255, (7, 16, 16, 3), dtype=np.uint8)
@@ -46,24 +46,24 @@ def test_other_pictures_weights_or_sizes_are_another_matter(run, counted):
     kept.features(encoder, open_images(PICTURES[:6]), run)
     kept.features(build(EncoderSpec("small", 16)), open_images(PICTURES), run)  # drawn anew
     kept.features(encoder, open_images(PICTURES, size=12), run)
-    assert len(counted) == 4 == len(kept.entries(run.cache))
+    assert len(counted) == 4 == len(cached.entries(run.cache))
 
 
 def test_a_damaged_file_is_made_again(run, counted):
     encoder, images = build(EncoderSpec("small", 16)), open_images(PICTURES)
     first = kept.features(encoder, images, run)
-    (entry,) = kept.entries(run.cache)
+    (entry,) = cached.entries(run.cache)
     content = bytearray(entry.path.read_bytes())
     content[-9] ^= 4
     entry.path.write_bytes(content)
-    assert kept.entries(run.cache)[0].source == "?"
+    assert cached.entries(run.cache)[0].source == "?"
     assert torch.equal(kept.features(encoder, images, run), first) and len(counted) == 2
-    assert kept.entries(run.cache)[0] == entry
+    assert cached.entries(run.cache)[0] == entry
 
 
 def test_cleared_and_without_a_cache(run, counted):
     encoder, images = build(EncoderSpec("small", 16)), open_images(PICTURES)
     kept.features(encoder, images, run)
-    assert kept.clear(run.cache) > 7 * 128 * 4 and kept.entries(run.cache) == []
+    assert cached.clear(run.cache) > 7 * 128 * 4 and cached.entries(run.cache) == []
     kept.features(encoder, images, Run(devices=Devices("cpu", "fp32", 1)))
-    assert kept.entries(run.cache) == [] and len(counted) == 2
+    assert cached.entries(run.cache) == [] and len(counted) == 2

@@ -10,8 +10,7 @@ from coterie.errors import InputError
 from coterie.export import export
 from coterie.fitting import planning
 from coterie.fitting.recut import recut
-from coterie.networks import kept
-from coterie.run import manifest
+from coterie.run import cached, manifest
 from coterie.run.devices import Devices
 from coterie.run.files import read_assignments, read_json, read_json_lines
 
@@ -112,8 +111,7 @@ def test_features_of_a_frozen_encoder_are_computed_once(drawn, tmp_path):
     fit(drawn(60), tmp_path / "scan", "scan", seeds=1)
     frozen = {"encoder": "small", "weights": str(tmp_path / "scan"), "pretext": "frozen"}
     fit(drawn(60), tmp_path / "run", cache=tmp_path / "cache", **frozen)
-    assert len(kept.entries(tmp_path / "cache")) == 1
-    (entry,) = kept.entries(tmp_path / "cache")
+    (entry,) = [entry for entry in cached.entries(tmp_path / "cache") if entry.kind == cached.FEATURES]
     assert entry.n == 60 and np.isfinite(outcome(tmp_path / "run")[1]).all()
 
 

@@ -78,24 +78,26 @@ def features(
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Deletes decoded pictures and features; originals and runs stay.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Deletes what was decoded and computed; originals and runs stay.")] = False,
     cache: Cache = None,
     json_: Json = False,
 ) -> None:
-    """The store of decoded pictures, and of the features of frozen encoders."""
+    """The store of decoded pictures, of the features of frozen encoders, and of the thumbnails of reports."""
     from coterie.images import cache_entries, clear_cache, default_cache
-    from coterie.networks import kept
+    from coterie.run import cached
 
     folder = cache or default_cache()
     if clear:
-        freed = clear_cache(folder) + kept.clear(folder)
+        freed = clear_cache(folder) + cached.clear(folder)
         answer({"cache": str(folder), "freed": freed}, json_, f"{freed / 1e6:,.1f} MB freed in {folder}")
         return
     entries: list[dict[str, Any]] = [
         {"key": key, "source": name, "n_images": n, "bytes": size} for key, name, n, size in cache_entries(folder)
     ]
-    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} images    {printable(entry['source'])}" for entry in entries]
-    for row in kept.entries(folder):
-        entries.append({"key": row.path.stem, "source": row.source, "n_images": row.n, "bytes": row.bytes, "encoder": row.encoder})
-        lines.append(f"{row.bytes / 1e6:>10,.1f} MB {row.n:>9,} features  {printable(row.source)} ({row.encoder})")
+    lines = [f"{entry['bytes'] / 1e6:>10,.1f} MB {entry['n_images']:>9,} {'images':<10}{printable(entry['source'])}" for entry in entries]
+    for row in cached.entries(folder):
+        made_by = {"encoder": row.encoder} if row.kind == cached.FEATURES else {}
+        entries.append({"key": row.path.stem, "source": row.source, "n_images": row.n, "bytes": row.bytes, "kind": row.kind} | made_by)
+        by = f" ({row.encoder})" if made_by else ""
+        lines.append(f"{row.bytes / 1e6:>10,.1f} MB {row.n:>9,} {row.kind:<10}{printable(row.source)}{by}")
     answer({"cache": str(folder), "entries": entries}, json_, "\n".join(lines) or f"nothing in {folder}")

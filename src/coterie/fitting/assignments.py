@@ -23,7 +23,7 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.sampling import sample
 from coterie.errors import InputError
 from coterie.export import write_csv
-from coterie.fitting.small import small
+from coterie.fitting.small import encoded, small
 from coterie.images import Images, items
 from coterie.images.kinds import WAY_OUT
 from coterie.learning.evidence import axes, seen
@@ -106,7 +106,7 @@ def write_scores(folder: Path, name: str, scores: dict[str, Any]) -> None:
 def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> None:
     """The files of the run folder; the table comes last, before the manifest."""
     from coterie.report.choice import attended, central, choose, left_out, twins
-    from coterie.report.thumbnails import pack, pack_maps, pack_others, pack_rounds
+    from coterie.report.thumbnails import pack, pack_maps, pack_rounds
 
     if run.rank:
         return
@@ -126,7 +126,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     ids = sorted({*chosen.ids.tolist(), *others}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
     rest = sorted(set(range(len(p))) - set(ids)) if ids else []
-    pictures |= pack_others(rest, lambda i: images.pixels[i].cpu().numpy())  # of the store: reading files again would take as long as a fit
+    pictures |= encoded(images, rest, run.cache)
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
     if maps is not None:

@@ -103,11 +103,12 @@ def _one(images: Images, plan: Plan, run: Run) -> tuple[Plan, Assignments]:
     if counted and plan.config.n_clusters == 1:
         run.warn(ONE_KIND)
     signs = vital_signs(fitted.p_NK)
-    fitted, sentence, evidence = settle(fitted, images, plan.method, plan.config, run, counted=counted)
+    pixels_NCHW = small(every)
+    learned_NCHW = pixels_NCHW if copies is None else pixels_NCHW[copies.ids_M]
+    fitted, sentence, evidence = settle(fitted, learned_NCHW, plan.method, plan.config, run, counted=counted)
     sure = assured(fitted, plan.config, run)
     fitted = sure.fitted
     signs["confident"] = vital_signs(fitted.p_NK)["confident"]  # how sure the result may be, once that is known
-    pixels_NCHW = small(every)
     near = copies.told if copies else duplicates(images, pixels_NCHW, fitted.features_ND)
     for worry in (*worries(signs), *source_worries(every, near)):
         run.warn(worry)

@@ -1,12 +1,19 @@
-"""Small pictures: one pass over the decoded ones serves all that needs no detail, k-means on pixels and near-duplicates."""
+"""Small pictures: one pass over the decoded ones serves all that needs no detail, k-means on pixels, near-duplicates, the colours that a
+verdict asks; and those that a report shows, encoded once for all runs on the same pictures."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.images import Images
+from coterie.run import cached, checkpoint
 
 SIDE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
+BATCH = 64  # pictures at a time: larger ones as floats leave the caches of a core, and take twice as long
 
 
 def small(images: Images) -> Tensor:
@@ -14,4 +21,23 @@ def small(images: Images) -> Tensor:
     if images.kind == "features":
         return images.pixels
     height, width = (min(SIDE, side) for side in images.size)
-    return torch.cat([F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)).cpu() for batch in images.batches(1024)])
+    return torch.cat([F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)).cpu() for batch in images.batches(BATCH)])
+
+
+def encoded(images: Images, ids: Sequence[int], cache: Path | None) -> dict[str, np.ndarray]:
+    """`thumbnails.pack_others` of the images `ids`, of the store, for reading files again would take as long as a fit; all of them are
+    kept in `cache`."""
+    from coterie.report.thumbnails import others_of, pack_others
+
+    def picture(i: int) -> np.ndarray:
+        return images.pixels[i].cpu().numpy()
+
+    if cache is None or not ids:
+        return pack_others(ids, picture)
+    key = checkpoint.fingerprint(images, *images.size)
+    found = cached.read(cache, cached.THUMBNAILS, key)
+    if found is None:
+        packed = {name: torch.from_numpy(tensor) for name, tensor in pack_others(range(len(images)), picture).items()}
+        found = packed
+        cached.keep(cache, cached.THUMBNAILS, key, packed, images.name, len(images))
+    return others_of({name: tensor.numpy() for name, tensor in found.items() if name != "about"}, ids)

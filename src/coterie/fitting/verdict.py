@@ -16,7 +16,6 @@ from coterie.clustering.rows import means, unit
 from coterie.clustering.sampling import SAMPLE, sample
 from coterie.clustering.sizes import untorn
 from coterie.clustering.spaces import Reduced, reduced
-from coterie.images import Images
 from coterie.learning import evidence
 from coterie.learning.diagnose import agreement
 from coterie.learning.evidence import beyond
@@ -57,12 +56,15 @@ SENTENCES = {
 
 
 def settle(
-    fitted: Fitted, images: Images, method: str, config: PretextConfig, run: Run, counted: bool = False
+    fitted: Fitted, small_NCHW: Tensor, method: str, config: PretextConfig, run: Run, counted: bool = False
 ) -> tuple[Fitted, str, dict[str, Any]]:
-    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that). `counted`: the
-    number of clusters was, by more evidence than there is here, so no other is proposed."""
+    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that).
+
+    small_NCHW: its pictures as `small` makes them; rows (N, D) where there are none. `counted`: the number of clusters was, by more
+    evidence than there is here, so no other is proposed.
+    """
     k = config.n_clusters
-    index_S = sample(len(images), run.rng("verdict", "sample"))
+    index_S = sample(len(small_NCHW), run.rng("verdict", "sample"))
     spaces = getattr(config, "spaces", "")
     by_space = run.once("floor-rows", reduced, fitted.features_ND, spaces, evidence.AXES) if spaces else None
     z_ND = by_space.rows_Nd if by_space else fitted.features_ND  # no encoder's features outweigh another's
@@ -90,7 +92,7 @@ def settle(
         if not torch.equal(other_S, labels_S):
             run.warn(TORN)
     found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
-    found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(images, index_S))
+    found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(small_NCHW[index_S]))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
     return fitted, SENTENCES[found["finding"]].format(**found), found
@@ -114,11 +116,9 @@ def _floor(z_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor, k: int, run: Run) -> T
     return kmeans(rows_Nd, k, run.rng("floor"), 50, init="k-means++", run=run, restarts=RESTARTS).labels_N
 
 
-def tiny(images: Images, index_S: Tensor) -> Tensor | None:
-    """Thumbnails (S, C, 4, 4) float32 of these images; None where there are no pictures."""
-    if images.kind == "features":
-        return None
-    return torch.cat([F.adaptive_avg_pool2d(batch.pixels_B3HW, TINY).cpu() for batch in images.batches(1024, ids=index_S)])
+def tiny(small_SCHW: Tensor) -> Tensor | None:
+    """Thumbnails (S, C, 4, 4) float32; None of rows (S, D), which are no pictures."""
+    return F.adaptive_avg_pool2d(small_SCHW, TINY) if small_SCHW.ndim == 4 else None
 
 
 def finding(found: dict[str, Any]) -> str:

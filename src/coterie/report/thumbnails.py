@@ -75,8 +75,18 @@ def pack_others(ids: Sequence[int], picture: Callable[[int], np.ndarray]) -> dic
     rung = next((rung for rung in rungs if sum(len(_encode(a, *rung)) for a in probe) <= each * len(probe)), rungs[-1])
     with ThreadPoolExecutor(cores()) as pool:
         encoded = list(pool.map(lambda i: _encode(picture(i), *rung), ids))
-    offset = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-    return {"others_id": np.asarray(ids, np.int64), "others_offset": offset, "others_jpeg": np.frombuffer(b"".join(encoded), np.uint8)}
+    offset, data = np.cumsum([0, *map(len, encoded)], dtype=np.int64), np.frombuffer(bytearray().join(encoded), np.uint8)
+    return {"others_id": np.asarray(ids, np.int64), "others_offset": offset, "others_jpeg": data}
+
+
+def others_of(packed: dict[str, np.ndarray], ids: Sequence[int]) -> dict[str, np.ndarray]:
+    """`pack_others` of these `ids`, ascending, out of what it made of more. ValueError when one is not among them."""
+    of, offset, data = packed["others_id"], packed["others_offset"], packed["others_jpeg"]
+    at = np.searchsorted(of, ids)
+    if len(ids) and (at[-1] == len(of) or not np.array_equal(of[at], ids)):
+        raise ValueError("ids of which no small picture was made")
+    kept = np.concatenate([data[offset[i] : offset[i + 1]] for i in at])
+    return {"others_id": of[at], "others_offset": np.cumsum([0, *(offset[at + 1] - offset[at])], dtype=np.int64), "others_jpeg": kept}
 
 
 def unpack_others(tensors: dict[str, np.ndarray]) -> dict[int, Picture]:
