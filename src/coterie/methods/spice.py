@@ -122,7 +122,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
     chosen = {"score": float("inf"), "epoch": 0, "head": 0}
     entropy_weight = config.entropy_weight if k > config.entropy_above else 0.0
     looks = view_of(config.label_view, config), view_of(config.train_view, config)
-    seen = Seen(looker, images, looks, run, config.head_views)
+    seen = Seen(looker, images, looks, run, min(config.head_views, config.head_epochs))
 
     state: dict[str, Any] = {"heads": heads, "best": best, "chosen": chosen, "best_encoder": best_encoder}
     state |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(optimizers)} | ({"encoder": encoder} if config.train_encoder else {})

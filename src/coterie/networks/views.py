@@ -4,6 +4,7 @@ Shapes: N images, B batch, D feature, H heads, M rows of the batch.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,16 +28,14 @@ class Seen:
 
     def __init__(self, encoder: nn.Module, images: Images, looks: tuple[Augment, Augment], run: "Run", draws: int):
         self.encoder, self.images, self.looks, self.run, self.draws = encoder, images, looks, run, draws
-        self._drawn: dict[int, tuple[Tensor, Tensor]] = {}
+        self._drawn: list[tuple[Tensor, Tensor]] = []
 
     def frozen(self, batches: tuple[Tensor, ...], epoch: int) -> Iterator[tuple[Tensor, Learned]]:
         """Of an encoder that does not change and so sees each view once: `draws` pairs of views of every image take turns from epoch to
-        epoch, and stay in memory (2 * draws * N * D * 4 bytes)."""
-        draw = epoch % self.draws
-        if draw not in self._drawn:
-            first, second = (self._all(look, self.run.rng("views", draw, i, self.run.rank)) for i, look in enumerate(self.looks))
-            self._drawn[draw] = first, second
-        first_ND, second_ND = self._drawn[draw]
+        epoch, and stay in memory (2 * draws * N * D * 4 bytes), and on disk until the fit ends."""
+        if not self._drawn:
+            self._drawn = [(self._all(draw, 0), self._all(draw, 1)) for draw in range(self.draws)]
+        first_ND, second_ND = self._drawn[epoch % self.draws]
         for index_B in batches:
             index_B = index_B.to(first_ND.device)
             yield first_ND[index_B], second_ND[index_B].__getitem__
@@ -57,5 +56,8 @@ class Seen:
                 first_BD = torch.cat([self.encoder(some) for some in first_B3HW.split(CHUNK)]).float()
             yield first_BD, learned
 
-    def _all(self, look: Augment, rng: torch.Generator) -> Tensor:
-        return features(self.encoder, self.images, self.run, view=lambda pixels_B3HW: look(pixels_B3HW, rng))
+    def _all(self, draw: int, which: int) -> Tensor:
+        look, rng = self.looks[which], self.run.rng("views", draw, which, self.run.rank)
+        seen = partial(features, view=lambda pixels_B3HW: look(pixels_B3HW, rng))
+        every: Tensor = self.run.once(f"features-view-{draw}-{which}", seen, self.encoder, self.images, self.run)
+        return every
