@@ -11,10 +11,11 @@ import pytest
 from PIL import Image
 
 from coterie.errors import InputError
+from coterie.fitting.asking import ask
 from coterie.report import page
 from coterie.run import edits, manifest
 
-from .conftest import N, serving
+from .conftest import K, N, serving
 
 pytest.importorskip("starlette", reason="NO REVIEW: the extra is not installed")
 from coterie.review.application import Review  # noqa: E402
@@ -147,6 +148,15 @@ null
 {"seen": 0, "act": {"act": "split", "cluster": 0, "parts": [[0], [[4]]]}}
 {"seen": 0, "act": {"act": "split", "cluster": 0, "parts": [0, 4]}}
 """.split(b"\n")
+
+
+def test_the_most_telling_pictures(served, run):
+    status, told, _ = served.ask("GET", "questions")
+    assert status == 200 and [one["id"] for one in told["questions"]] == [one["id"] for one in ask(run, 20)]
+    assert {one["likeliest"] for one in told["questions"]} <= set(range(K))
+    served.act(0, act="merge", clusters=[0, 1, 2, 3])
+    status, told, _ = served.ask("GET", "questions")
+    assert status == 400 and "one kind" in told["error"] and told["state"]["n_acts"] == 1
 
 
 @pytest.mark.parametrize("body", [*NO_ACTS, b"\xff\xfe", b"[" * 100_000])

@@ -14,7 +14,7 @@ import pytest
 from coterie.report import page as report
 from coterie.run import edits
 
-from .conftest import serving
+from .conftest import K, serving
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -210,6 +210,79 @@ def test_pictures_beside_the_page(browser, run, monkeypatch):
         page.key("k")
         page.wait_for(1)
         assert same(page, run).not_kinds == {2}
+        assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_with_the_keys_alone(browser, run):
+    """From the top of the page: a name, a merger, a picture moved, all of it taken back; no mouse."""
+    from selenium.webdriver import Keys
+
+    with serving(run) as served:
+        page = Page(browser, served.url)
+        page.js("document.documentElement.style.scrollBehavior = 'auto'")
+        page.key("n")
+        cluster = page.js("return coterie.kind")
+        page.key("r")
+        page.key("seals" + Keys.ENTER)
+        page.wait_for(1)
+        assert same(page, run).names == {cluster: "seals"}
+        page.key("g")
+        page.key(Keys.ARROW_RIGHT)
+        page.key("x")
+        (chosen,) = page.js("return [...coterie.selection]")
+        page.key("v")
+        page.key("new" + Keys.ENTER)
+        page.wait_for(2)
+        assert same(page, run).cluster_N[chosen] == K and not page.js("return coterie.selection.size")
+        page.key("j")
+        page.key(Keys.TAB + Keys.TAB + Keys.ENTER)  # from the search past the first of the list to its second
+        page.wait_for(3)
+        assert len(same(page, run).clusters) == K
+        page.key("g")
+        page.key(Keys.ENTER)
+        until(lambda: page.js("return document.querySelector('#viewer').open"), "Enter opens nothing")
+        here = page.js("return coterie.shown[0]")
+        page.key("c")
+        page.wait_for(4)
+        until(lambda: "Confirmed" in page.js("return document.querySelector('#viewer-more').textContent"), "the large view is not told")
+        assert edits.edited(run).confirmed_N[here]
+        page.key(Keys.ESCAPE)
+        for n in range(5, 9):
+            page.key("z")
+            page.wait_for(n)
+        assert not same(page, run).applied
+        assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def test_it_asks(browser, run):
+    """One picture after the other: what is answered is an anchor, what is skipped is not, and no picture is asked about twice."""
+    with serving(run) as served:
+        page = Page(browser, served.url)
+        here = "return document.querySelector('#viewer').open && document.querySelector('#viewer .name').textContent"
+        page.key("q")
+        until(lambda: page.js(here), "nothing was asked")
+        assert "20 questions left" in page.js("return document.querySelector('#viewer-more').textContent")
+        first = page.js(here)
+        page.key("c")
+        page.wait_for(1)
+        until(lambda: page.js(here) != first, "the next question never came")
+        second = page.js(here)
+        page.key("q")
+        until(lambda: page.js(here) != second, "it cannot be skipped")
+        third = page.js(here)
+        page.key("v")
+        page.write("new")
+        page.wait_for(2)
+        until(lambda: page.js(here) != third, "the next question never came")
+        assert "17 questions left" in page.js("return document.querySelector('#viewer-more').textContent")
+        page.js("coterie.close()")
+        found = same(page, run)
+        name_of = page.js("return coterie.pictures.map(({id, name}) => [name, id])")
+        assert set(found.confirmed_N.nonzero()[0]) == {dict(name_of)[first], dict(name_of)[third]}
+        assert found.cluster_N[dict(name_of)[third]] == K
+        page.key("q")
+        until(lambda: "20 questions left" in page.js("return document.querySelector('#viewer-more').textContent"), "no second round")
+        assert page.js(here) not in (first, third)
         assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
 
 

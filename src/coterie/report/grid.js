@@ -5,7 +5,7 @@
   const GAP = 8, CAPTION = 20, AROUND = 3; // px, px, rows above and below the window
   const DOUBTFUL = 0.2; // lead over the second kind, below which a picture lies between the two
   const here = new Map(); // id -> its element, of those in the page
-  let columns = 1, side = 100, focus = 0, asked = false;
+  let columns = 1, side = 100, focus = 0, asked = false, drawn = [0, 0]; // drawn: the first that is in the page, and the one after the last
 
   const ORDERS = {
     "": null,
@@ -48,9 +48,11 @@
     const top = -grid.getBoundingClientRect().top, height = side + CAPTION + GAP;
     return [Math.floor(top / height) - AROUND, Math.ceil((top + innerHeight) / height) + AROUND];
   };
-  coterie.drawn = () => { // the window of the grid, as the state has it
+  coterie.drawn = (scrolled = false) => { // the window of the grid, as the state has it; scrolled: nothing else is new
     const [low, high] = rows(), { shown } = coterie;
     const start = Math.max(0, low * columns), end = Math.min(shown.length, Math.max(0, high * columns));
+    if (scrolled && start === drawn[0] && end === drawn[1]) return;
+    drawn = [start, end];
     const wanted = new Set(shown.slice(start, end));
     for (const [id, figure] of here) {
       if (wanted.has(id)) continue;
@@ -60,6 +62,7 @@
     for (let i = start; i < end; i += 1) {
       const id = shown[i];
       let figure = here.get(id);
+      if (figure && scrolled) continue;
       if (!figure) {
         figure = coterie.figure(id);
         here.set(id, figure);
@@ -78,7 +81,7 @@
     figure.setAttribute("role", "option");
     figure.setAttribute("aria-selected", chosen);
     figure.tabIndex = i === focus ? 0 : -1;
-    figure.title = `${picture.name} – ${coterie.called(picture.kind)}, ${coterie.percent(picture.confidence)}`;
+    figure.title = coterie.told(picture);
     if (!figure.querySelector("figcaption")) {
       figure.insertAdjacentHTML("beforeend", '<figcaption></figcaption><span class="tick" aria-hidden="true"></span>');
     }
@@ -87,6 +90,7 @@
     figure.classList.toggle("prototype", prototype);
     figure.querySelector("figcaption").textContent =
       (prototype ? "prototype " : "") + (coterie.kind === null && picture.kind >= 0 ? `${picture.kind}: ` : "") + coterie.percent(picture.confidence) + doubt;
+    coterie.onDress.forEach((call) => call(figure, picture));
   };
   const undress = (figure) => { // back to where the page keeps it
     figure.removeAttribute("style");
@@ -97,7 +101,7 @@
   const soon = () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; coterie.drawn(); });
+    requestAnimationFrame(() => { asked = false; coterie.drawn(true); });
   };
   addEventListener("scroll", soon, { passive: true });
   new ResizeObserver(measure).observe(grid);

@@ -83,7 +83,11 @@
   const median = (numbers) => numbers.sort((a, b) => a - b)[numbers.length >> 1];
   const middles = (points) => {
     const of = new Map();
-    for (const picture of points) if (picture.kind >= 0) (of.get(picture.kind) ?? of.set(picture.kind, []).get(picture.kind)).push(place(picture));
+    for (const picture of points) {
+      if (picture.kind < 0) continue;
+      if (!of.has(picture.kind)) of.set(picture.kind, []);
+      of.get(picture.kind).push(place(picture));
+    }
     return [...of].map(([kind, xy]) => [kind, median(xy.map(([x]) => x)), median(xy.map(([, y]) => y))]);
   };
 
@@ -113,9 +117,8 @@
     if (!picture) return;
     if (+peek.dataset.id !== picture.id) {
       peek.dataset.id = picture.id;
-      const image = new Image();
-      peek.replaceChildren(image, picture.name, document.createElement("br"), `${coterie.called(picture.kind)}, ${coterie.percent(picture.confidence)}`);
-      coterie.draw(image, picture.id);
+      const told = `${coterie.called(picture.kind)}, ${coterie.percent(picture.confidence)}`;
+      peek.replaceChildren(coterie.thumbnail(picture.id), picture.name, document.createElement("br"), told);
     }
     peek.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - 200))}px`;
     peek.style.top = `${Math.max(4, Math.min(y + 14, innerHeight - 200))}px`;

@@ -13,16 +13,19 @@
      show(kind)              opens one kind in full (null: all)          filter()        applies the form #filter again
      select(ids, how)        how: "only" | "add" | "take" | "toggle"     open(id)        the large view;  close() ends it
      refresh(labels, names)  labels: Map or [[id, kind]] of pictures that moved, names: Map or [[number, name]]; redraws what changed
-     image(id)               promise of the address of its thumbnail     csv(ids)        the text that "Save" saves
+     image(id)               promise of the address of its thumbnail     thumbnail(id)   a new element that shows it
+     called(kind)            its number and name                         dot(kind)       a new element of its colour
+     csv(ids)                the text that "Save" saves
      say(text)               a line that is shown for a moment and read aloud
 
    Hooks, arrays of functions that a script pushes to:
      onSelect  (selection)   onOpen  (picture, element: an empty place in the large view)   onShow  (kind)
+     onDress   (figure, picture): it comes into the grid, or is other than it was there
      onKey     (event) -> true when it was dealt with; asked before our own keys, never while something is typed
    Places for more buttons: #actions (in the bar of the selection), #kind-actions (in the head of the open kind). */
 window.coterie = {
   pictures: [], by: new Map(), kinds: new Map(), selection: new Set(), shown: [], lit: null, kind: null,
-  sheets: [], onSelect: [], onOpen: [], onShow: [], onKey: [],
+  sheets: [], onSelect: [], onOpen: [], onShow: [], onDress: [], onKey: [],
 };
 {
   const { pictures, by, kinds, selection } = coterie;
@@ -65,6 +68,13 @@ window.coterie = {
     const name = kinds.get(number)?.name;
     return (number < 0 ? "Unsure" : `Cluster ${number}`) + (name ? ` – ${name}` : "");
   };
+  coterie.told = ({ name, kind, confidence }) => `${name} – ${coterie.called(kind)}, ${coterie.percent(confidence)}`;
+  coterie.dot = (number) => {
+    const dot = document.createElement("i");
+    dot.className = "dot";
+    dot.style.setProperty("--k", kinds.get(number)?.colour ?? "transparent");
+    return dot;
+  };
   coterie.listed = () => [...kinds.values()].filter((kind) => kind.size).sort((a, b) => (a.number < 0) - (b.number < 0) || a.number - b.number);
   let hush = 0;
   coterie.say = (text) => {
@@ -96,30 +106,30 @@ window.coterie = {
     const { row } = by.get(id);
     return (await sheet(Math.floor(row / PER_SHEET)))[row % PER_SHEET] ?? "";
   };
-  coterie.draw = async (image, id) => { // a thumbnail into an element
+  coterie.sharp = (image) => { // of a picture of few pixels each is shown
     image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= 32);
-    const uri = await coterie.image(id);
-    if (uri) image.src = uri; else image.remove();
+    return image;
+  };
+  coterie.thumbnail = (id, alt = "") => { // a new element, which removes itself where the run keeps no thumbnail
+    const image = coterie.sharp(new Image());
+    image.alt = alt;
+    image.decoding = "async";
+    coterie.image(id).then((uri) => { if (uri) image.src = uri; else image.remove(); });
+    return image;
   };
   coterie.figure = (id) => { // the element of a picture: that of the store, or a new one
     if (figures.has(id)) return figures.get(id);
-    const figure = document.createElement("figure"), image = new Image();
+    const figure = document.createElement("figure");
     figure.dataset.imageId = id;
-    image.decoding = "async";
-    image.alt = by.get(id).name;
-    figure.append(image);
-    coterie.draw(image, id);
+    figure.append(coterie.thumbnail(id, by.get(id).name));
     return figure;
   };
   // Places that show a picture once more, filled when they come near; those of the kinds also when they are printed.
   const empty = (root) => all("[data-copy]", root).filter((place) => !one("img:not(.over)", place));
   const fill = (place) => {
     nearing.unobserve(place);
-    const image = new Image();
-    image.alt = "";
-    place.prepend(image);
+    place.prepend(coterie.thumbnail(+place.dataset.copy));
     place.title ||= by.get(+place.dataset.copy).name;
-    coterie.draw(image, +place.dataset.copy);
   };
   const nearing = new IntersectionObserver((entries) => {
     for (const { isIntersecting, target } of entries) if (isIntersecting) fill(target);

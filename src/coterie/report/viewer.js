@@ -9,12 +9,10 @@
     here = id;
     part(".name").textContent = picture.name;
     const likely = picture.likely >= 0.01 && picture.second >= 0 ? `, or ${coterie.called(picture.second)}, ${coterie.percent(picture.likely)}` : "";
-    const link = document.createElement("a"), dot = document.createElement("i");
-    dot.className = "dot";
-    dot.style.setProperty("--k", kinds.get(picture.kind).colour);
+    const link = document.createElement("a");
     link.href = `#cluster-${picture.kind}`;
     link.textContent = coterie.called(picture.kind);
-    part(".kind").replaceChildren(dot, link, ` ${coterie.percent(picture.confidence)} sure${likely}${picture.twins >= 0 ? "; a near-duplicate" : ""}`);
+    part(".kind").replaceChildren(coterie.dot(picture.kind), link, ` ${coterie.percent(picture.confidence)} sure${likely}${picture.twins >= 0 ? "; a near-duplicate" : ""}`);
     const original = document.createElement("a");
     original.href = picture.original;
     original.target = "_blank";
@@ -22,15 +20,13 @@
     original.textContent = "Open the original";
     part(".link").replaceChildren(...(picture.original ? [original] : []));
     part(".alike").replaceChildren(...picture.near.map((other) => {
-      const button = document.createElement("button"), image = new Image();
+      const button = document.createElement("button");
       button.type = "button";
       button.dataset.id = other;
-      button.title = `${by.get(other).name} – ${coterie.called(by.get(other).kind)}`;
+      button.title = coterie.told(by.get(other));
       button.classList.toggle("stranger", by.get(other).kind !== picture.kind);
       button.style.setProperty("--k", kinds.get(by.get(other).kind).colour);
-      image.alt = by.get(other).name;
-      button.append(image);
-      coterie.draw(image, other);
+      button.append(coterie.thumbnail(other, by.get(other).name));
       return button;
     }));
     part("h3").hidden = !picture.near.length;
@@ -38,10 +34,9 @@
     part("#viewer-more").replaceChildren();
     if (!viewer.open) viewer.showModal();
     coterie.onOpen.forEach((call) => call(picture, part("#viewer-more")));
-    const image = part(".near img");
+    const image = coterie.sharp(part(".near img"));
     image.alt = picture.name;
     image.classList.remove("tiny");
-    image.onload = () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) <= 32);
     const small = await coterie.image(id);
     if (here !== id) return; // another one was asked for since
     if (small) image.src = small; else image.removeAttribute("src");

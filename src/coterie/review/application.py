@@ -2,6 +2,7 @@
 
     GET   /TOKEN/               the page of the report, with review.js
     GET   /TOKEN/state          the sorting as it is now (`_state`)
+    GET   /TOKEN/questions      {questions: [{id, likeliest}]}: the pictures whose kind would tell most of the others (fitting/asking.py)
     GET   /TOKEN/original/ID    a picture as it lies in its source
     POST  /TOKEN/act            {seen, act}: an act (run/acts.py; a split has the `number` of its parts), and how many its author knew
                                 -> 200 the new state; 400 {error, state} what cannot be; 409 {error, state} somebody else was faster
@@ -38,6 +39,7 @@ from coterie.run.edits import Conflict, Edited
 from coterie.run.files import read_assignments, read_config
 
 MOST_BYTES = 64 << 20  # of an act: five million ids
+ASKED = 20  # questions at a time
 HEADERS = {
     "Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin", "Cross-Origin-Opener-Policy": "same-origin",
@@ -50,6 +52,7 @@ def application(run: Path, token: str, at: str) -> ASGIApp:
     routes = [
         Route("/", review.page),
         Route("/state", review.state),
+        Route("/questions", review.questions),
         Route("/original/{id:int}", review.original),
         Route("/act", review.act, methods=["POST"]),
         Route("/{name:path}", review.beside),
@@ -125,6 +128,9 @@ class Review:
     async def state(self, request: Request) -> Response:
         return await run_in_threadpool(self._answer)
 
+    async def questions(self, request: Request) -> Response:
+        return await run_in_threadpool(self._questions)
+
     async def original(self, request: Request) -> Response:
         return await run_in_threadpool(self._original, request.path_params["id"])
 
@@ -162,6 +168,14 @@ class Review:
             return self._answer(400, str(error))
         except OSError as error:
             return self._answer(507, f"nothing was written: {error.strerror}")
+
+    def _questions(self) -> Response:
+        from coterie.fitting.asking import ask
+
+        try:
+            return JSONResponse({"questions": [{"id": one["id"], "likeliest": one["likeliest"]} for one in ask(self.run, ASKED)]})
+        except InputError as error:
+            return self._answer(400, str(error))
 
     def _answer(self, status: int = 200, error: str = "") -> Response:
         try:

@@ -9,6 +9,7 @@
     return element;
   };
   const plural = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+  const GONE = "The server of this page is gone; nothing is written any more. Start coterie review again: all that is counted here is kept.";
   let state = null;
   let confirmed = new Set(), nothing = new Set(), sizes = new Map();
   document.head.append(make("style", { textContent: STYLE }));
@@ -22,7 +23,7 @@
     return made;
   };
   const undo = button("Undo", "z", () => act({ act: "undo" })), redo = button("Redo", "y", () => act({ act: "redo" }));
-  const bar = make("div", { id: "review" }, count, words, undo, redo);
+  const bar = make("div", { id: "review" }, count, words, button("Ask me", "q", () => ask()), undo, redo);
   bar.setAttribute("role", "region");
   bar.setAttribute("aria-label", "Corrections");
   document.body.prepend(bar);
@@ -58,7 +59,7 @@
       answer = await ask();
       told = await answer.json();
     } catch {
-      tell("The server of this page is gone; nothing is written any more. Start coterie review again: all that is counted here is kept.", true);
+      tell(GONE, true);
       return null;
     }
     const now = answer.ok ? told : told.state;
@@ -109,10 +110,8 @@
     const called = (number) => (number === state.following ? "A new kind" : coterie.called(number));
     const fits = (number) => called(number).toLowerCase().includes(input.value.trim().toLowerCase());
     const draw = () => list.replaceChildren(...numbers.filter(fits).map((number) => {
-      const dot = make("i", { className: "dot" });
-      dot.style.setProperty("--k", kinds.get(number)?.colour ?? "transparent");
       const size = number === state.following ? "" : (sizes.get(number) ?? 0).toLocaleString("en");
-      return make("li", {}, make("button", { type: "button", onclick: () => done(number) }, dot, called(number), make("small", {}, size)));
+      return make("li", {}, make("button", { type: "button", onclick: () => done(number) }, coterie.dot(number), called(number), make("small", {}, size)));
     }));
     input.oninput = draw;
     draw();
@@ -120,14 +119,20 @@
     return [form, list, make("p", { className: "row" }, button("Cancel", "", () => dialog.close()))];
   });
 
+  const viewer = document.querySelector("#viewer");
   let here = null; // the picture in the large view
+  let questions = []; // {id, likeliest}: pictures whose kind would tell most of the others, asked one after the other in the large view
 
   // What can be done to the open kind, and to the selected pictures.
   const open = () => (coterie.kind !== null && coterie.kind >= 0 ? coterie.kind : null);
   const chosen = () => [...selection].sort((a, b) => a - b);
   const kindsChosen = () => [...new Set(chosen().map((id) => by.get(id).kind))].filter((kind) => kind >= 0);
   const others = (...without) => state.clusters.filter((number) => !without.includes(number));
-  const sent = async (what, then = () => {}) => { if (await act(what)) then(); };
+  const sent = async (what, then = () => {}) => { // whether it was done
+    const done = Boolean(await act(what));
+    if (done) then();
+    return done;
+  };
   const clear = () => coterie.select([]);
   const rename = async () => {
     const cluster = open(), name = cluster === null ? null : await write(`What is cluster ${cluster}?`, state.names[cluster] ?? "");
@@ -154,11 +159,37 @@
     else if (open() !== null) sent({ act: "confirm", cluster: open() });
   };
   const move = async (ids = chosen()) => {
-    if (!ids.length) return;
+    if (!ids.length) return false;
     const cluster = await choose(`${plural(ids.length, "picture")} into`, [state.following, ...others()]);
-    if (cluster !== null) sent({ act: "move", ids, cluster }, clear);
+    return cluster !== null && sent({ act: "move", ids, cluster }, clear);
   };
-  const unsure = (ids = chosen()) => { if (ids.length) sent({ act: "move", ids, cluster: -1 }, clear); };
+  const unsure = (ids = chosen()) => ids.length > 0 && sent({ act: "move", ids, cluster: -1 }, clear);
+
+  const ask = async () => {
+    tell("Looking for the pictures whose kind would tell most of the others…");
+    const answer = await fetch("questions").catch(() => null), told = await answer?.json();
+    if (!answer?.ok) { tell(told?.error ?? GONE, true); return; }
+    questions = told.questions;
+    tell(questions.length ? `${plural(questions.length, "question")}; coterie refine learns from the answers` : "there is nothing to ask");
+    if (questions.length) coterie.open(questions[0].id);
+  };
+  const question = () => questions.find(({ id }) => id === here);
+  const next = () => {
+    questions = questions.filter(({ id }) => id !== here);
+    if (questions.length) coterie.open(questions[0].id); else coterie.close();
+  };
+  // In the large view: what is done to its picture, and then the next question, or the same picture as it is now.
+  const large = {
+    v: () => move([here]),
+    u: () => unsure([here]),
+    c: () => sent({ act: "confirm", ids: [here] }),
+    i: () => question() && sent({ act: "move", ids: [here], cluster: question().likeliest }),
+  };
+  const inLarge = async (key) => {
+    const done = await large[key]();
+    if (!viewer.open) return;
+    if (done && question()) next(); else coterie.open(here);
+  };
 
   const kindActions = document.querySelector("#kind-actions"), actions = document.querySelector("#actions");
   const not = button("Not a kind", "k", noKind);
@@ -175,31 +206,31 @@
   coterie.onSelect.push(shown);
   coterie.onOpen.push((picture, place) => {
     if (!state) return;
-    const told = confirmed.has(picture.id) ? "Confirmed here by a person." : "";
-    const then = async (what) => { await what; if (document.querySelector("#viewer").open) coterie.open(picture.id); };
-    place.append(
-      ...(told ? [make("p", {}, told)] : []), button("Move to…", "v", () => then(move([picture.id]))), button("Unsure", "u", () => then(unsure([picture.id]))),
-      button("Confirm", "c", () => then(sent({ act: "confirm", ids: [picture.id] }))));
     here = picture.id;
+    const posed = question(), told = posed
+      ? `What is this? The answer would tell much of others. ${plural(questions.length, "question")} left.`
+      : confirmed.has(here) ? "Confirmed here by a person." : "";
+    if (told) place.append(make("p", {}, told));
+    if (posed && posed.likeliest !== picture.kind) place.append(button(`It is ${coterie.called(posed.likeliest)}`, "i", () => inLarge("i")));
+    for (const [text, key] of [["Move to…", "v"], ["Unsure", "u"], ["Confirm", "c"]]) place.append(button(text, key, () => inLarge(key)));
+    if (posed) place.append(button("Skip", "q", next));
   });
 
   // A mark on what is confirmed.
-  const draw = coterie.drawn;
-  coterie.drawn = () => {
-    draw();
-    for (const figure of document.querySelectorAll("#grid figure")) figure.toggleAttribute("data-confirmed", confirmed.has(+figure.dataset.imageId));
-  };
+  coterie.onDress.push((figure, { id }) => figure.toggleAttribute("data-confirmed", confirmed.has(id)));
 
-  const KEYS = { r: rename, s: split, k: noKind, z: () => undo.click(), y: () => redo.click() };
+  const KEYS = {
+    r: rename, s: split, k: noKind, v: () => move(), u: () => unsure(), c: confirm, q: ask, z: () => undo.click(), y: () => redo.click(),
+    j: () => (selection.size ? mergeChosen() : merge()),
+  };
   coterie.onKey.push((event) => {
     if (dialog.open || document.querySelector("#help").open) return false;
-    const large = document.querySelector("#viewer").open, ids = large ? [here] : chosen();
-    const again = async (what) => { await what; if (large) coterie.open(here); };
-    if (event.key === "v") again(move(ids));
-    else if (event.key === "u") again(unsure(ids));
-    else if (event.key === "c") again(large ? sent({ act: "confirm", ids }) : confirm());
-    else if (event.key === "j" && !large) selection.size ? mergeChosen() : merge();
-    else if (KEYS[event.key] && !large) KEYS[event.key]();
+    const { key } = event;
+    if (viewer.open) {
+      if (large[key]) inLarge(key);
+      else if (key === "q" && question()) next();
+      else return false;
+    } else if (KEYS[key]) KEYS[key]();
     else return false;
     return true;
   });
@@ -212,7 +243,8 @@
   });
   const keys = document.querySelector("#help dl");
   const told = [["r", "name the open kind"], ["j", "merge it with another, or the kinds of the selected pictures"], ["s", "split it"], ["k", "not a kind"],
-    ["c", "confirm the selected pictures, or the open kind"], ["v", "move them into a kind, or a new one"], ["u", "unsure"], ["z y", "undo, redo"]];
+    ["c", "confirm the selected pictures, or the open kind"], ["v", "move them into a kind, or a new one"], ["u", "unsure"],
+    ["q", "be asked: the 20 pictures whose kind would tell most"], ["z y", "undo, redo"]];
   for (const [key, text] of told) keys.append(make("dt", {}, ...key.split(" ").flatMap((one) => [make("kbd", {}, one), " "])), make("dd", {}, text));
 
   for (const picture of pictures) if (ORIGINALS) picture.original = `original/${picture.id}`;
