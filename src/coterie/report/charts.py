@@ -163,7 +163,7 @@ def _places(xy_M2: np.ndarray) -> np.ndarray:
 
 def radius(n: int) -> float:
     """Of the dots of a map of n points."""
-    return round(min(9.0, max(3.0, 190 / math.sqrt(max(1, n)))), 1)
+    return round(min(6.0, max(3.0, 190 / math.sqrt(max(1, n)))), 1)
 
 
 def _even(key: str, n_clusters: int) -> float | None:
