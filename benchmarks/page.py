@@ -52,7 +52,7 @@ def main() -> None:
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for number, run in enumerate(given.runs or given.images):
-            copy = Path(folder) / str(number)
+            copy = Path(folder) / (f"imagenette96-{run}" if isinstance(run, int) else str(number))
             if isinstance(run, int):
                 imagenette(run, copy)
             else:

@@ -1,19 +1,20 @@
 """Which pictures a person should be asked about: the answers that would tell most of all other pictures.
 
-A set of pictures covers a picture as well as the nearest of them does: the square of the cosine, 0 where that is negative. Asked is, one
-after the other, the picture that adds most to the cover of what is uncertain, sum_j (1 - lead_j) max_i cover_ij over all answered and asked
-i: so it is itself uncertain, stands for many, and is near no answer and no other question (facility location among the uncertain ones: Wei,
-Iyer and Bilmes 2015). lead: how far the likeliest kind is before the second.
+A set of pictures covers a picture as well as the nearest of them does: the square of the cosine, 0 where that is negative. The mean of the
+kind that a picture is held for covers it too, as if it had been asked about. Asked is, one after the other, the picture that adds most to
+the cover of all, sum_j max_i cover_ij over means, answered and asked i (facility location: Wei, Iyer and Bilmes 2015): so it stands for
+many that no kind's mean stands for, as those of a kind that is hidden in another's cluster do, and is near no answer and no other question.
 Shapes: N images, D feature, K kinds, M candidates, A answered.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.clustering.rows import chunks, exact, unit
 
-CANDIDATES = 1000  # the most uncertain ones, among which is chosen
-COVERED = 5000  # images that are to be covered at most, the most uncertain ones
+CANDIDATES = 1000  # images among which is chosen, drawn evenly from those that are to be covered
+COVERED = 5000  # images that are to be covered at most, the worst covered ones
 
 
 def leads(p_NK: Tensor) -> Tensor:
@@ -27,21 +28,19 @@ def telling(rows_ND: Tensor, p_NK: Tensor, free_N: Tensor, answered_N: Tensor, c
 
     rows_ND: features seen from their mean. p_NK: what is believed of each (`taught.first_beliefs`). answered_N bool: what was said already.
     """
-    doubt_N = (1 - leads(p_NK)).masked_fill(~free_N, 0)
-    order_N = (doubt_N - 2 * (~free_N).float()).argsort(descending=True, stable=True)
-    free = int(free_N.sum())
-    asked_M, covered_C = order_N[: min(CANDIDATES, free)], order_N[: min(COVERED, free)]
     with exact(rows_ND.device):
         rows_ND = unit(rows_ND).float()
-        cover_CM = _cover(rows_ND[covered_C], rows_ND[asked_M])
-        best_C = torch.zeros(len(covered_C))
+        means_KD = F.normalize(p_NK.T @ rows_ND)
+        best_N = (rows_ND * means_KD[p_NK.argmax(1)]).sum(1).clamp(min=0).square()
         for part in chunks(int(answered_N.sum()), CANDIDATES):
-            answered_A = answered_N.nonzero().squeeze(1)[part]
-            best_C = torch.maximum(best_C, _cover(rows_ND[covered_C], rows_ND[answered_A]).amax(1))
+            best_N = torch.maximum(best_N, _cover(rows_ND, rows_ND[answered_N.nonzero().squeeze(1)[part]]).amax(1))
+        covered_C = best_N.masked_fill(~free_N, 2).argsort(stable=True)[: min(COVERED, int(free_N.sum()))]
+        asked_M = covered_C[:: -(-len(covered_C) // CANDIDATES) or 1]
+        cover_CM, best_C = _cover(rows_ND[covered_C], rows_ND[asked_M]), best_N[covered_C]
         chosen = list[int]()
         open_M = torch.ones(len(asked_M), dtype=torch.bool)
         for _ in range(min(count, len(asked_M))):
-            gain_M = doubt_N[covered_C] @ (cover_CM - best_C[:, None]).clamp(min=0)
+            gain_M = (cover_CM - best_C[:, None]).clamp(min=0).sum(0)
             chosen.append(int(gain_M.masked_fill(~open_M, -1).argmax()))
             open_M[chosen[-1]] = False
             best_C = torch.maximum(best_C, cover_CM[:, chosen[-1]])
