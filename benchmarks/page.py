@@ -1,6 +1,6 @@
 """What the page of a run costs: seconds to write, bytes, and in headless Chromium the first paint, the tab's memory and frames a second.
 
-`python -m benchmarks.page [RUN ...]`: of copies of these runs; without any, of k-means on Lite0's features of Imagenette's pictures of 96 px.
+`python -m benchmarks.page [RUN ...]`: of copies of these runs; without any, of k-means on Lite0's features of Imagenette (96 px).
 The page is opened from its file; then all kinds are shown and scrolled through. `write_seconds` are of the first report, which makes the
 map, `cpu_seconds` those of its processor; `memory_mb` is what the tab's process holds after it, at its highest; `slowest_frame_ms` is
 the longest wait between two frames. Needs chromium, chromedriver and the extra `test`.
