@@ -5,7 +5,7 @@ seconds by the clock and of the processor, the load of the machine, ACC before a
 refine_answers, with --features (x: features, y: classes): answers until ACC is 0.95. k-means with the true number of clusters on draws of
 --classes classes, or on all; then --batch pictures are asked, the true labels answer, the heads learn; again, until 0.95 or --most answers.
 Asked by us, and at random. A cluster is called after the class that most of it is, one to one (a person would look and say so). A row of
-refine_curves for each round. The rule was chosen on Caltech-101's classes 0 to 49, seeds 0 to 9; rows of seeds 100 to 107 are of an earlier one.
+refine_curves for each round. The rule was chosen on Caltech-101's classes 0 to 49, seeds 0 to 9; seeds 100 to 107 are of an earlier one.
 """
 
 import argparse
