@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from coterie.run import machine
+from coterie.run.devices import Devices
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def record(table: str, row: dict) -> None:
     """Append `row` to the table, with date, device, cores and versions. The first row fixes the columns; ValueError when they differ."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine() + " cpu"
+    cpu = f"{platform.machine()} cpu {torch.backends.cpu.get_cpu_capability()}, {Devices('cpu', threads=torch.get_num_threads()).precision}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     versions = {"python": platform.python_version(), "torch": torch.__version__, "coterie": version("coterie")}
     whole = {"date": date.today().isoformat(), "device": device, "cores": machine.cores(), **versions, **row}
     path = RESULTS / f"{table}.csv"

@@ -6,6 +6,7 @@ A single process needs no accelerate at all, so that predicting one picture stay
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -121,7 +122,11 @@ def _resolve_precision(precision: str, kind: str) -> str:
         return precision
     if precision != "auto":
         raise InputError(f"no precision is called {precision!r}; there are auto, bf16, fp32")
-    native = {"cuda": lambda: torch.cuda.get_device_capability() >= (8, 0), "cpu": _cpu_computes_bf16, "mps": lambda: False}
+    native: dict[str, Callable[[], bool]] = {
+        "cuda": lambda: torch.cuda.get_device_capability() >= (8, 0),
+        "cpu": _cpu_computes_bf16,
+        "mps": lambda: False,
+    }
     return "bf16" if native[kind]() else "fp32"
 
 
