@@ -106,11 +106,13 @@ def test_from_probabilities_to_worries():
 
 
 def test_discord_with_known_sizes_is_least_at_these():
-    kinds = torch.tensor([0] * 6 + [1] * 3 + [2])
-    neighbours = torch.tensor([[(i + 1) % 6] for i in range(6)] + [[7], [8], [6], [9]])
-    for shares in ([0.6, 0.3, 0.1], [0.1, 0.6, 0.3]):
-        assert discord(kinds, neighbours, 3, torch.tensor(shares)) == pytest.approx(0, abs=1e-6) < discord(kinds, neighbours, 3)
-    assert discord(kinds, neighbours, 3, torch.full((3,), 1 / 3)) == pytest.approx(discord(kinds, neighbours, 3), abs=1e-6)
+    kinds = torch.tensor([0] * 6 + [1] * 3 + [2] * 2)
+    neighbours = torch.tensor([[(i + 1) % 6] for i in range(6)] + [[7], [8], [6], [10], [9]])
+    even, shares = torch.full((3,), 1 / 3), torch.tensor([6.0, 3, 2]) / 11
+    for some in (shares, shares.flip(0)):
+        assert discord(kinds, neighbours, 3, some) == pytest.approx(0, abs=1e-6)
+    assert discord(kinds, neighbours, 3, even) == pytest.approx(discord(kinds, neighbours, 3), abs=1e-6)
+    assert discord(kinds, neighbours, 3) > 0.05
 
 
 def test_discord_is_agreement_and_evenness_together():

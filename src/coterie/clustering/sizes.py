@@ -27,8 +27,8 @@ CLEARER = 0.05  # of silhouette, from which other clusters fit clearly better: 0
 
 
 def evenness(features_ND: Tensor, k: int, generator: torch.Generator) -> float:
-    """exp(entropy) / k of `shares`, 1 when kinds are alike in size, 1 / k at least."""
-    return _evenness(shares(features_ND, k, generator))
+    """exp(entropy) / k of `shares`, 1 when kinds are alike in size, 1 / k at least. Fewer than 6 rows a cluster: 1."""
+    return _evenness(shares(features_ND, k, generator)) if len(features_ND) >= ROWS_PER_CLUSTER * k else 1.0
 
 
 def shares(features_ND: Tensor, k: int, generator: torch.Generator) -> Tensor:
