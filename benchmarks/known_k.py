@@ -31,7 +31,7 @@ def fitted(x_ND: np.ndarray, clusters: int | str, seed: int) -> torch.Tensor:
     with tempfile.TemporaryDirectory() as place:
         images, plan = fitting.plan(x_ND, "scan", clusters=clusters, settings={"encoder": "precomputed"}, seed=seed)
         fitting.fit(images, plan, Path(place) / "run", devices=Devices("cpu", "fp32", 1))
-        return torch.from_numpy(probabilities(read_assignments(Path(place) / "run")))
+        return torch.tensor(probabilities(read_assignments(Path(place) / "run")))
 
 
 def unsaid(key: dict, x_ND: np.ndarray, y_N: np.ndarray) -> None:

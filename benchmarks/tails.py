@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def tell(key: dict, x: np.ndarray, kinds: np.ndarray, settings: dict) -> None:
-    run = Run(devices=Devices("cpu", "fp32"), seed=key["seed"])
+    run = Run(devices=Devices("cpu", "fp32", 1), seed=key["seed"])
     name, own = METHODS[key["method"]]
     method = methods.method(name)
     config = method.Config(n_clusters=CLASSES, encoder="precomputed", pretext="frozen", **own, **settings)
