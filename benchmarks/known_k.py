@@ -1,4 +1,4 @@
-"""What it costs not to say K, and what several seeds gain. Rows: results/known_k.csv and results/consensus.csv; classes make draws and scores.
+"""What it costs not to say K, and what several seeds gain. Rows: results/known_k.csv, consensus.csv; classes make draws and scores.
 
     python -m benchmarks.known_k FEATURES.npz                        # Caltech-101: 30 draws of 3 to 50 of the classes 50 to 99
     python -m benchmarks.known_k FEATURES.npz --set digits --seed 100   # all rows, under this seed
