@@ -40,8 +40,8 @@ def prototype(
     shares_K     how large kinds are, in any order, summing to one: the cluster with the most probability takes the largest share of B,
                  and so on (with overlap only). None: each takes B // K, as published.
     Returns (index, labels), both int64 (M,) or (H, M), with M = K * (B // K): image index[m] is called labels[m], cluster by cluster. Every
-    cluster has as many, also one that a head predicts nowhere; with shares at least one. InputError: fewer images than clusters, numbers that
-    are not finite.
+    cluster has as many, also one that a head predicts nowhere; with shares at least one. InputError: fewer images than clusters,
+    numbers that are not finite.
     """
     _checked(features_BD, p_BK, core_share)
     *_, b, k = p_BK.shape

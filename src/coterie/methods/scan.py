@@ -20,7 +20,6 @@ from torch.optim import Adam
 from coterie import augment
 from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood, with_itself
 from coterie.clustering.spaces import Reduced, reduced
-from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
 from coterie.learning.losses import by_rank, confident_cross_entropy, scan_loss, softmax
