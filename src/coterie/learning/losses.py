@@ -47,8 +47,9 @@ def distribution_entropy(p_K: Tensor, prior_K: Tensor | None = None) -> Tensor:
 
 
 def by_rank(prior_K: Tensor, p_K: Tensor) -> Tensor:
-    """The shares of the prior in the order of p's, over the last dimension: the largest where p is largest. Shaped as p; no gradient."""
-    return prior_K.sort().values[p_K.detach().argsort(-1).argsort(-1)]
+    """The shares of the prior in the order of p's, over the last dimension: the largest where p is largest. Shaped as p; no gradient.
+    A prior (H, K), of each head its own, stays as it stands."""
+    return prior_K if prior_K.ndim > 1 else prior_K.sort().values[p_K.detach().argsort(-1).argsort(-1)]
 
 
 def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, balance: bool = True) -> Tensor:

@@ -111,6 +111,8 @@ def heads_of(config: Config) -> int:
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
     n, device, prior_K = len(z_ND), z_ND.device, prior_of(config.prior, z_ND, config.n_clusters, run)
+    if prior_K is not None and config.start == "random":  # sizes of such heads mean nothing at first: by rank some lose a cluster
+        prior_K = prior_K.expand(heads_of(config), -1)
     weight = weight_of(z_ND, config, run)
     whole_ND, rows = z_ND, on_axes(z_ND, config, run)
     z_ND = z_ND if rows is None else rows.rows_Nd
