@@ -3,12 +3,12 @@
     python -m benchmarks.choosing_k caltech --features FEATURES.npz     # 30 draws of 3 to 50 of the classes 50 to 99, seeds 100 to 129
     python -m benchmarks.choosing_k imagenette --features FEATURES.npz  # 10 draws of 3 to 10 classes, from row 5,000 on
     python -m benchmarks.choosing_k digits                              # 5 draws of 3 to 10 classes, each with a pretext of its own; so are
-    python -m benchmarks.choosing_k mnist                               # these (2,000 pictures)
+    python -m benchmarks.choosing_k mnist [--pictures 2000] [--epochs 40] [--draws 5]   # these, each of so many pictures
     python -m benchmarks.choosing_k fashion_mnist
     python -m benchmarks.choosing_k planted                             # noise, one, two and 200 blobs; what 10,000 x 1,280 takes
 
 FEATURES.npz holds x (N, D) and y (N,); without it the features are those of EfficientNet-Lite0 at 192 px, made here and kept in the cache.
-Seconds are of the count alone, on one thread.
+`epochs`: of the pretext, where it was shortened, else 0. Seconds are of the count alone, on one thread.
 """
 
 import argparse
@@ -34,15 +34,15 @@ SCRATCH = {"digits": "digits", "mnist": "glyphs", "fashion_mnist": "garments"}  
 PICTURES = 2000
 
 
-def counted(name: str, seed: int, classes: int, z_ND: torch.Tensor) -> None:
+def counted(name: str, seed: int, classes: int, z_ND: torch.Tensor, epochs: int = 0) -> None:
     """Counts and writes the row."""
-    if done("choosing_k", {"set": name, "seed": seed}):
+    if done("choosing_k", {"set": name, "seed": seed, "images": len(z_ND), "epochs": epochs}):
         return
     start = time.perf_counter()
     found = count(z_ND, seeding.generator(seed, "counting"))
     seconds = round(time.perf_counter() - start, 1)
     row = {"set": name, "seed": seed, "classes": classes, "images": len(z_ND), "k": found.k, "low": found.low, "high": found.high}
-    record("choosing_k", row | {"seconds": seconds})
+    record("choosing_k", row | {"seconds": seconds, "epochs": epochs})
     print(*row.values(), "right" if abs(found.k - classes) <= max(1, classes / 10) else "WRONG", flush=True)
 
 
@@ -66,25 +66,33 @@ def imagenette(file: Path) -> None:
         counted("imagenette", seed, len(chosen), x[np.isin(y, chosen)])
 
 
-def scratch(name: str) -> None:
+def scratch(name: str, pictures: int, epochs: int, draws: int) -> None:
     """Subsets whose features are learned from them alone."""
+    images, y = pictures_of(name)
+    for seed in range(FIRST_SEED, FIRST_SEED + draws):
+        chosen = drawn(seed, np.arange(10), 10)
+        rows = np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(y, chosen)))[:pictures]
+        if not done("choosing_k", {"set": name, "seed": seed, "images": len(rows), "epochs": epochs}):
+            counted(name, seed, len(chosen), learned(images[np.sort(rows)], SCRATCH[name], seed, epochs), epochs)
+
+
+def pictures_of(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and classes of a set without a pretrained encoder."""
     if name == "digits":
         from sklearn.datasets import load_digits
 
-        images, y = load_digits().images, load_digits().target
-        images = (images * (255 / 16)).round().astype(np.uint8)
-    else:
-        images, y, _ = load_packed(name)
-    for seed in range(FIRST_SEED, FIRST_SEED + 5):
-        if done("choosing_k", {"set": name, "seed": seed}):
-            continue
-        chosen = drawn(seed, np.arange(10), 10)
-        rows = np.random.default_rng(seed).permutation(np.flatnonzero(np.isin(y, chosen)))[:PICTURES]
-        run = Run(seed=seed, devices=Devices("cpu", "fp32", 1))
-        opened, plan = fitting.plan(images[np.sort(rows)], "scan", preset=SCRATCH[name])
-        z_ND = pretext.features_of(pretext.train(opened, plan.config, run), opened, plan.config, run)
-        run.close()
-        counted(name, seed, len(chosen), z_ND)
+        return (load_digits().images * (255 / 16)).round().astype(np.uint8), load_digits().target
+    images, y, _ = load_packed(name)
+    return images, y
+
+
+def learned(images: np.ndarray, preset: str, seed: int, epochs: int) -> torch.Tensor:
+    """Features of SCAN's pretext on these pictures alone, on one thread."""
+    run = Run(seed=seed, devices=Devices("cpu", "fp32", 1))
+    opened, plan = fitting.plan(images, "scan", preset=preset, settings={"pretext_epochs": epochs} if epochs else {})
+    z_ND = pretext.features_of(pretext.train(opened, plan.config, run), opened, plan.config, run)
+    run.close()
+    return z_ND
 
 
 def planted() -> None:
@@ -117,6 +125,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=["caltech", "imagenette", *SCRATCH, "planted"])
     parser.add_argument("--features", type=Path)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--epochs", type=int, default=0, help="of the pretext; 0: as many as the preset has")
+    parser.add_argument("--draws", type=int, default=5)
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.set == "caltech":
@@ -128,7 +139,7 @@ def main() -> None:
     elif args.set == "planted":
         planted()
     else:
-        scratch(args.set)
+        scratch(args.set, args.pictures, args.epochs, args.draws)
 
 
 if __name__ == "__main__":

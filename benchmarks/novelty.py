@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.choosing_k import known, made_here
-from benchmarks.data import load_packed
+from benchmarks.choosing_k import known, made_here, pictures_of
 from benchmarks.record import done, record
 from coterie import fitting
 from coterie.clustering import novelty as blocks
@@ -65,7 +64,7 @@ def caltech(file: Path | None, draws: int) -> None:
 
 def scratch(name: str, draws: int, epochs: int) -> None:
     """Through the run of a whole fit, as the command line has it."""
-    images, y = pictures(name)
+    images, y = pictures_of(name)
     for seed in range(FIRST_SEED, FIRST_SEED + draws):
         if done("novelty", {"set": name, "seed": seed, "epochs": epochs}):
             continue
@@ -80,15 +79,6 @@ def scratch(name: str, draws: int, epochs: int) -> None:
             fitting.fit(opened, plan, run, devices=devices)
             found = [fitting.novelty(run, fitting.predict(run, images[rows], devices)[1], FALSE_ALARMS) for rows in (new, strange)]
         scored(name, seed, classes[0], len(fitted), epochs, found[0].scores_M, found[1].scores_M, found[0].threshold)
-
-
-def pictures(name: str) -> tuple[np.ndarray, np.ndarray]:
-    if name == "digits":
-        from sklearn.datasets import load_digits
-
-        return (load_digits().images * (255 / 16)).round().astype(np.uint8), load_digits().target
-    images, y, _ = load_packed(name)
-    return images, y
 
 
 def main() -> None:

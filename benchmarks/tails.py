@@ -1,9 +1,11 @@
 """Kinds of different size: `python -m benchmarks.tails FEATURES.npz [--draws 10] [--ratios 1 4 10 50] [--methods scan diffusion]`.
 
-FEATURES.npz holds x (N, D), features of EfficientNet-Lite0, and y (N,), the classes of Caltech-101's photographs, 30 of each. A draw
-takes ten of the classes 50 to 99 (settings were chosen on 0 to 49), 30 photographs of the first down to 30 / ratio of the last. SCAN's
-clustering stage, or the last step of DeepCluster, PCP, IR, IS and AND (diffusion: `--method kmeans --set final=diffusion`), then has
-`sizes=auto`, the default; `even`, as published; and SCAN's the true sizes as `prior`. Rows: results/tails.csv.
+FEATURES.npz holds x (N, D) and y (N,): features of EfficientNet-Lite0 and the classes of Caltech-101's photographs, 30 of each; or with
+`--set digits` or `mnist` what benchmarks.learned made of these (the pretext saw the whole set, of even classes). A draw takes ten of the
+classes 50 to 99 (settings were chosen on 0 to 49), 30 photographs of the first down to 30 / ratio of the last; of digits all ten in a
+random order, from 150 on, of MNIST from 800 on. SCAN's clustering stage, SPICE's, or the last step of DeepCluster, PCP, IR, IS and AND
+(diffusion: `--method kmeans --set final=diffusion`), then has `sizes=auto`, the default; `even`, as published; and SCAN's the true sizes
+as `prior`, or another prior that needs no truth. Rows: results/tails.csv.
 """
 
 import argparse
@@ -11,6 +13,7 @@ from itertools import product
 
 import numpy as np
 
+from benchmarks.choosing_k import FIRST_SEED
 from benchmarks.record import done, record
 from coterie import methods
 from coterie.evaluate.metrics import accuracy, balanced_accuracy
@@ -18,36 +21,44 @@ from coterie.images.collection import open_rows
 from coterie.run import Run
 from coterie.run.devices import Devices
 
-FIRST_SEED, CLASSES, MOST = 100, 10, 30
-METHODS = {"scan": ("scan", {}), "diffusion": ("kmeans", {"final": "diffusion"})}
+CLASSES = 10
+MOST = {"caltech": 30, "digits": 150, "mnist": 800}  # of the largest class
+METHODS = {"scan": ("scan", {}), "spice": ("spice", {}), "diffusion": ("kmeans", {"final": "diffusion"})}
+TOLD = {"auto": {}, "even": {"sizes": "even"}, "uneven": {"sizes": "uneven"}}
+PRIORS = ("prior", "estimated", "power-law")  # the true sizes, and what SCAN finds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features")
+    parser.add_argument("--set", choices=MOST, default="caltech")
+    parser.add_argument("--encoder", default="lite0 192 px")
+    parser.add_argument("--of", default="50:100", help="the classes to draw from")
     parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--first-draw", type=int, default=FIRST_SEED)
     parser.add_argument("--ratios", type=int, nargs="+", default=[1, 4, 10, 50])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["scan", "diffusion"])
+    parser.add_argument("--sizes", nargs="+", choices=[*TOLD, *PRIORS], default=["auto", "even", "prior"])
     options = parser.parse_args()
     with np.load(options.features) as file:
         x, y = file["x"], file["y"]
-    for ratio in options.ratios:
-        for seed in range(FIRST_SEED, FIRST_SEED + options.draws):
-            rng = np.random.default_rng(seed)
-            chosen = rng.choice(np.arange(50, 100), CLASSES, replace=False)
-            counts = np.round(MOST * float(ratio) ** (-np.arange(CLASSES) / (CLASSES - 1))).astype(int)
-            rows = np.concatenate([rng.permutation(np.flatnonzero(y == one))[:count] for one, count in zip(chosen, counts, strict=True)])
-            kinds = np.unique(y[rows], return_inverse=True)[1]
-            prior = ",".join(map(str, counts))
-            told = {"auto": {}, "even": {"sizes": "even"}, "prior": {"prior": prior}}
-            for method, sizes in product(options.methods, told):
-                key = {"set": "caltech", "encoder": "lite0 192 px", "ratio": ratio, "seed": seed, "sizes": sizes, "method": method}
-                if (method, sizes) != ("diffusion", "prior") and not done("tails", key):
-                    tell(key, x[rows], kinds, told[sizes])
+    low, high = (int(word) for word in options.of.split(":"))
+    for ratio, seed in product(options.ratios, range(options.first_draw, options.first_draw + options.draws)):
+        rng = np.random.default_rng(seed)
+        chosen = rng.choice(np.arange(low, high), CLASSES, replace=False)
+        counts = np.round(MOST[options.set] * float(ratio) ** (-np.arange(CLASSES) / (CLASSES - 1))).astype(int)
+        rows = np.concatenate([rng.permutation(np.flatnonzero(y == one))[:count] for one, count in zip(chosen, counts, strict=True)])
+        kinds = np.unique(y[rows], return_inverse=True)[1]
+        priors = {name: {"prior": ",".join(map(str, counts)) if name == "prior" else name} for name in PRIORS}
+        for method, sizes in product(options.methods, options.sizes):
+            key = {"set": options.set, "encoder": options.encoder, "of": options.of, "ratio": ratio, "seed": seed}
+            key |= {"sizes": sizes, "method": method}
+            if (method == "scan" or sizes in TOLD) and not done("tails", key):
+                tell(key, x[rows], kinds, (TOLD | priors)[sizes])
 
 
 def tell(key: dict, x: np.ndarray, kinds: np.ndarray, settings: dict) -> None:
-    run = Run(devices=Devices("cpu", "fp32"), seed=key["seed"])
+    run = Run(devices=Devices("cpu", "fp32", 1), seed=key["seed"])
     name, own = METHODS[key["method"]]
     method = methods.method(name)
     config = method.Config(n_clusters=CLASSES, encoder="precomputed", pretext="frozen", **own, **settings)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from coterie.clustering.sizes import EVEN, ROWS_PER_CLUSTER, evenness, evenness_of, kinds_of_any_size, untorn
+from coterie.clustering.sizes import EVEN, ROWS_PER_CLUSTER, evenness, evenness_of, kinds_of_any_size, power_law, shares, untorn
 from coterie.errors import InputError
 
 
@@ -27,6 +27,19 @@ def rng(seed=0):
 def test_it_is_the_entropy_of_the_sizes_that_are_there(sizes, seed):
     wanted = math.exp(-sum(n / sum(sizes) * math.log(n / sum(sizes)) for n in sizes)) / len(sizes)
     assert evenness(blobs(sizes, seed), len(sizes), rng(seed)) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_shares_are_those_of_the_kinds_and_the_largest_is_first():
+    found_K = shares(blobs((20, 120, 60)), 3, rng())
+    torch.testing.assert_close(found_K, torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64))
+
+
+def test_a_power_law_is_found_again_and_even_shares_are_one():
+    law_K = torch.arange(1, 9, dtype=torch.float64) ** -1.3
+    law_K /= law_K.sum()
+    torch.testing.assert_close(power_law(law_K.flip(0)), law_K, atol=1e-3, rtol=0)
+    even_K = torch.full((5,), 0.2, dtype=torch.float64)
+    torch.testing.assert_close(power_law(even_K), even_K)
 
 
 def test_even_kinds_are_even_and_others_are_not():

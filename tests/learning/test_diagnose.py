@@ -105,6 +105,16 @@ def test_from_probabilities_to_worries():
 # ---- what chooses among heads
 
 
+def test_discord_with_known_sizes_is_least_at_these():
+    kinds = torch.tensor([0] * 6 + [1] * 3 + [2] * 2)
+    neighbours = torch.tensor([[(i + 1) % 6] for i in range(6)] + [[7], [8], [6], [10], [9]])
+    even, shares = torch.full((3,), 1 / 3), torch.tensor([6.0, 3, 2]) / 11
+    for some in (shares, shares.flip(0)):
+        assert discord(kinds, neighbours, 3, some) == pytest.approx(0, abs=1e-6)
+    assert discord(kinds, neighbours, 3, even) == pytest.approx(discord(kinds, neighbours, 3), abs=1e-6)
+    assert discord(kinds, neighbours, 3) > 0.05
+
+
 def test_discord_is_agreement_and_evenness_together():
     kinds = torch.arange(60) % 3
     neighbours = torch.stack([(i + 3 * torch.arange(1, 6)) % 60 for i in range(60)])  # of the same kind, all of them

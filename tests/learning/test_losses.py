@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from coterie.learning.losses import (
+    by_rank,
     confident_cross_entropy,
     cross_entropy,
     distribution_entropy,
@@ -71,6 +72,21 @@ def test_scan_loss_of_h_heads_is_that_of_each():
     together[0].sum().backward()
     sum(scan_loss(alone[h], neighbours[h], 2.0)[0] for h in range(3)).backward()
     torch.testing.assert_close(anchors.grad, alone.grad)
+
+
+def test_the_largest_share_of_a_prior_goes_where_most_is():
+    prior, p = torch.tensor([0.1, 0.6, 0.3]), torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.35, 0.25]])
+    torch.testing.assert_close(by_rank(prior, p), torch.tensor([[0.1, 0.3, 0.6], [0.6, 0.3, 0.1]]))
+    anchors, neighbours = draw(2, 20, 3), draw(2, 20, 3, seed=1)
+    first = scan_loss(anchors, neighbours, 5.0, prior.double())
+    for got, want in zip(scan_loss(anchors, neighbours, 5.0, prior.flip(0).double()), first):
+        torch.testing.assert_close(got, want)
+    for got, want in zip(scan_loss(anchors[0], neighbours[0], 5.0, prior.double()), first):
+        torch.testing.assert_close(got, want[0])
+    mean = anchors[0].softmax(-1).mean(0)
+    shares = dict(zip(mean.argsort().tolist(), prior.double().sort().values.tolist()))
+    want = -sum(float(q) * math.log(float(q) / shares[c]) for c, q in enumerate(mean))
+    assert float(first[2][0]) == pytest.approx(want, abs=1e-6) and want <= 0
 
 
 def test_scan_loss_does_not_care_for_the_order_of_pairs_or_clusters():

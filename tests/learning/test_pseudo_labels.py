@@ -109,6 +109,31 @@ def test_core_means_equal_naive_loops():
         torch.testing.assert_close(core_means(z.float(), p.float(), share), want.float(), rtol=1e-5, atol=1e-6)
 
 
+def test_with_shares_the_cluster_with_most_names_most():
+    z, p = drawn(60, 3, heads=2)
+    shares = torch.tensor([0.6, 0.1, 0.3])
+    index, labels = prototype(z, p, 0.5, shares_K=shares)
+    assert index.shape == labels.shape == (2, 36 + 6 + 18)
+    for h in range(2):
+        counts = dict(zip(p[h].mean(0).argsort().tolist(), (6, 18, 36)))
+        assert labels[h].bincount().tolist() == [counts[c] for c in range(3)]
+        unit = z / z.norm(dim=1, keepdim=True)
+        for c, count in counts.items():
+            core = p[h, :, c].topk(count // 2).indices
+            torch.testing.assert_close(core_means(z, p, 0.5, shares)[h, c], unit[core].mean(0))
+            nearest = (unit @ unit[core].mean(0)).topk(count).indices
+            assert set(index[h][labels[h] == c].tolist()) == set(nearest.tolist())
+        assert torch.equal(index[h], prototype(z, p[h], 0.5, shares_K=shares)[0])
+    tiny = prototype(z, p, shares_K=torch.tensor([0.995, 0.004, 0.001]))[1]
+    assert sorted(tiny[0].bincount().tolist()) == [1, 1, 59], "a share of less than an image is one"
+
+
+def test_even_shares_are_as_published():
+    z, p = drawn(60, 3, heads=2)
+    for got, want in zip(prototype(z, p, shares_K=torch.full((3,), 1 / 3 + 1e-6)), prototype(z, p)):
+        assert torch.equal(got, want)
+
+
 @pytest.mark.parametrize("overlap", [True, False])
 def test_h_heads_choose_as_each_alone(overlap):
     z, p = drawn(heads=3)

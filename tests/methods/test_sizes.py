@@ -7,7 +7,7 @@ from coterie import methods
 from coterie.fitting.small import small
 from coterie.fitting.verdict import settle
 from coterie.images.collection import open_rows
-from coterie.methods.sizes import of_any_size
+from coterie.methods.sizes import of_any_size, prior_of, shares_of
 
 PLAIN = {"encoder": "precomputed", "pretext": "frozen"}
 
@@ -50,3 +50,17 @@ def test_heads_that_tear_them_apart_say_so(run, name):
 def fit(name, settings, run):
     images, config = open_rows(rows((58, 2)).numpy()), methods.method(name).Config(n_clusters=2, **PLAIN, **settings)
     return settle(methods.method(name).fit(images, config, run), small(images), name, config, run)[0]
+
+
+@pytest.mark.parametrize("prior, want", [("estimated", (0.6, 0.3, 0.1)), ("6,3,1", (0.6, 0.3, 0.1)), ("power-law", (0.594, 0.255, 0.151))])
+def test_a_prior_is_said_or_found(run, prior, want):
+    found_K = prior_of(prior, rows((60, 30, 10), 0.02), 3, run)
+    torch.testing.assert_close(found_K, torch.tensor(want), atol=0.03, rtol=0)
+    assert float(found_K.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("said, want", [("auto", [10, 30, 60]), ("uneven", [10, 30, 60]), ("even", None)])
+def test_spice_gives_clusters_their_share_where_kinds_differ(run, said, want):
+    found_K = shares_of(rows((60, 30, 10), 0.02), said, 3, run)
+    assert (found_K is None) == (want is None) and (want is None or sorted((100 * found_K).round().int().tolist()) == want)
+    assert shares_of(rows((30, 30), 0.02), "auto", 2, run) is None

@@ -39,7 +39,7 @@ def test_pseudo_labels_are_made_of_weak_views_and_learned_from_strong_ones(run, 
     config = spice.Config(**small, components=0, overlap=False, core_share=0.6)
     spice.learn_prototypes(greys, z_ND, RING, images, config, run)
 
-    (features_BD, p_HBK, share, overlap), (index_HM, labels_HM) = made[0]
+    (features_BD, p_HBK, share, overlap, _), (index_HM, labels_HM) = made[0]
     ids = (features_BD[:, None] - z_ND).abs().sum(2).argmin(1)
     assert torch.equal(features_BD, z_ND[ids]) and len(ids.unique()) == 12 and (share, overlap) == (0.6, False)
     others = torch.cat([(given[0][:, None] - z_ND).abs().sum(2).argmin(1) for given, _ in made])

@@ -39,7 +39,7 @@ def test_on_the_page(plain_run, tmp_path):
     merges = [{"a": 0, "b": i, "overlap": 0.3, "alike": 0.0} for i in range(1, k)]
     (run / "hierarchy.json").write_text(json.dumps({"merges": merges, "splits": SPLITS[1:]}))
     text = page.page(read(run))
-    assert 'id="otherwise"' in text and 'href="#otherwise"' in text and "coterie recut RUN --clusters K -o RUN2" in text
+    assert 'id="otherwise"' in text and 'href="#otherwise"' in text and "coterie recut RUN --clusters NUMBER -o RUN2" in text
     assert f"<b>{k - 1} kinds</b>" in text and "into 4 and 1 pictures" in text
     (run / "hierarchy.json").write_text(json.dumps({"merges": merges[1:], "splits": []}))
     with pytest.raises(InputError, match="hierarchy.json is damaged"):

@@ -27,26 +27,43 @@ CLEARER = 0.05  # of silhouette, from which other clusters fit clearly better: 0
 
 
 def evenness(features_ND: Tensor, k: int, generator: torch.Generator) -> float:
-    """exp(entropy of the shares) / k of the clusters that the graph of neighbours falls into, 1 when they are alike, 1 / k at least.
+    """exp(entropy) / k of `shares`, 1 when kinds are alike in size, 1 / k at least. Fewer than 6 rows a cluster: 1."""
+    return _evenness(shares(features_ND, k, generator)) if len(features_ND) >= ROWS_PER_CLUSTER * k else 1.0
+
+
+def shares(features_ND: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """How large the k clusters are that the graph of neighbours falls into, (K,) float64, the largest first; they sum to one.
 
     Rows are seen from their mean, by cosine; 5,000 of them at most. The graph is cut where it is thinnest, so, unlike those of k-means,
-    these clusters may be of any size. Fewer than 6 rows a cluster: 1.
+    these clusters may be of any size. Fewer than 6 rows a cluster: all alike.
     """
     check(features_ND)
     n = len(features_ND)
     if k < 2 or n < ROWS_PER_CLUSTER * k:
-        return 1.0
+        return torch.full((k,), 1 / k, dtype=torch.float64)
     some_N = sample(n, generator, SAMPLE)
     with exact(features_ND.device):
         rows_ND = features_ND[some_N.to(features_ND.device)].float()
         found = nearest(rows_ND - rows_ND.mean(0), min(NEIGHBOURS, len(rows_ND) - 1))
-        return evenness_of(spectral(found.index_NK, found.similarity_NK, k, generator, restarts=3), k)
+        labels_S = spectral(found.index_NK, found.similarity_NK, k, generator, restarts=3)
+    return (labels_S.cpu().bincount(minlength=k).double() / len(labels_S)).sort(descending=True).values
+
+
+def power_law(shares_K: Tensor) -> Tensor:
+    """The shares rank^-a, the largest first, whose divergence from these is least: those a long tail would have. (K,), they sum to one."""
+    share_K, rank_K = shares_K.sort(descending=True).values, torch.arange(1, len(shares_K) + 1, dtype=shares_K.dtype)
+    laws_AK = rank_K ** -torch.linspace(0, 4, 401, dtype=shares_K.dtype)[:, None]
+    laws_AK /= laws_AK.sum(1, keepdim=True)
+    return laws_AK[(share_K * laws_AK.log()).sum(1).argmax()]
 
 
 def evenness_of(labels_N: Tensor, k: int) -> float:
     """exp(entropy of the shares) / k of these clusters, 1 when they are alike, 1 / k at least."""
-    share_K = labels_N.bincount(minlength=k).double() / len(labels_N)
-    return math.exp(float(-torch.special.xlogy(share_K, share_K).sum())) / k
+    return _evenness(labels_N.bincount(minlength=k).double() / len(labels_N))
+
+
+def _evenness(share_K: Tensor) -> float:
+    return math.exp(float(-torch.special.xlogy(share_K, share_K).sum())) / len(share_K)
 
 
 def kinds_of_any_size(features_ND: Tensor, k: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coterie.clustering.neighbours import with_itself
-from coterie.learning.losses import distribution_entropy
+from coterie.learning.losses import by_rank, distribution_entropy
 from coterie.learning.words import CONFIDENT
 
 COLLAPSE_SHARE = 0.5  # one cluster above this share, where an even one would hold less than half as much, is a collapse
@@ -44,20 +44,24 @@ def agreement(labels_N: Tensor, neighbours_NK: Tensor) -> float:
     return float((observed - expected) / (1 - expected)) if expected < 1 else 0.0
 
 
-def discord(labels_N: Tensor, neighbours_NK: Tensor, k: int) -> float:
+def discord(labels_N: Tensor, neighbours_NK: Tensor, k: int, shares_K: Tensor | None = None) -> float:
     """1 - agreement * evenness: 0 when neighbours always share a cluster and all k are of one size; near 1 by chance; a score of heads.
 
     evenness = entropy of the sizes / log k (1 for k = 1). Without it a head that merges kinds and leaves clusters empty would be as good.
+    With shares that kinds are known to have, in any order: 1 - the divergence from them / log k, 1 where sizes are as these.
     """
-    sizes_K = torch.bincount(labels_N, minlength=k)
-    evenness = float(distribution_entropy(sizes_K / sizes_K.sum())) / math.log(k) if k > 1 else 1.0
+    sizes_K = torch.bincount(labels_N, minlength=k) / len(labels_N)
+    if shares_K is None:
+        evenness = float(distribution_entropy(sizes_K)) / math.log(k) if k > 1 else 1.0
+    else:
+        evenness = 1 + float(distribution_entropy(sizes_K, by_rank(shares_K, sizes_K))) / math.log(k) if k > 1 else 1.0
     return 1 - agreement(labels_N, neighbours_NK) * evenness
 
 
 def neighbour_losses(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None = None, chunk: int = 8192) -> Tensor:
     """SCAN's loss of each head over the whole set, (H,), lower is better: an image with itself and its 5 nearest, entropy weight 1.0.
 
-    The published code compares heads so, but on the test images.
+    The published code compares heads so, but on the test images. `prior_K`: shares as in `distribution_entropy`, or (H, K).
     """
     pairs_NC = with_itself(neighbours_NK[:, :5])
     p_NHK = p_HNK.transpose(0, 1).contiguous()  # so that what is gathered for an image lies together

@@ -24,13 +24,15 @@ def scan_loss(
 
     Returns (total, consistency, entropy): consistency = -mean log <p, q> between an image and its neighbour,
     entropy = that of the anchors' mean probability (positive; the published code takes the anchors only),
-    total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1. `prior_K`: shares to keep to instead of even ones.
+    total = consistency - entropy_weight * entropy. Weight 5.0: SCAN sec. 3.1. `prior_K`: shares to keep to instead of even ones, in any
+    order: which cluster is the large one is not known before, so the largest share is asked of the cluster that has most (`by_rank`).
     The logarithm is clamped at -100 and its gradient's denominator at 1e-12, so that opposite pairs stay finite.
     """
     p, q = softmax(anchor_logits_BK), softmax(neighbour_logits_BK)
     similarity = (p * q).sum(-1).clamp(max=1.0)
     consistency = F.binary_cross_entropy(similarity, torch.ones_like(similarity), reduction="none").mean(-1)
-    entropy = distribution_entropy(p.mean(-2), prior_K)
+    mean = p.mean(-2)
+    entropy = distribution_entropy(mean, None if prior_K is None else by_rank(prior_K, mean))
     return consistency - entropy_weight * entropy, consistency, entropy
 
 
@@ -42,6 +44,12 @@ def distribution_entropy(p_K: Tensor, prior_K: Tensor | None = None) -> Tensor:
     p = p_K.clamp(min=TINY)
     log = p.log() if prior_K is None else p.log() - prior_K.clamp(min=TINY).log()
     return -(p * log).sum(-1)
+
+
+def by_rank(prior_K: Tensor, p_K: Tensor) -> Tensor:
+    """The shares of the prior in the order of p's, over the last dimension: the largest where p is largest. Shaped as p; no gradient.
+    A prior (H, K), of each head its own, stays as it stands."""
+    return prior_K if prior_K.ndim > 1 else prior_K.sort().values[p_K.detach().argsort(-1).argsort(-1)]
 
 
 def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, balance: bool = True) -> Tensor:

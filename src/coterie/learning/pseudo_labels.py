@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from coterie.clustering.neighbours import nearest
 from coterie.clustering.rows import CHUNK, check, chunks, exact, means, unit
 from coterie.errors import InputError
-from coterie.learning.losses import cross_entropy
+from coterie.learning.losses import by_rank, cross_entropy
 
 
 def confident(p_BK: Tensor, threshold: float) -> Tensor:
@@ -26,7 +26,9 @@ def confident(p_BK: Tensor, threshold: float) -> Tensor:
 # ---- prototypes (SPICE sec. III-B)
 
 
-def prototype(features_BD: Tensor, p_BK: Tensor, core_share: float = 0.5, overlap: bool = True) -> tuple[Tensor, Tensor]:
+def prototype(
+    features_BD: Tensor, p_BK: Tensor, core_share: float = 0.5, overlap: bool = True, shares_K: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """SPICE's prototype pseudo-labels: each cluster names the B // K images that are most similar to the mean of its core.
 
     features_BD  of the clean images; made unit length here. p_BK or p_HBK: probabilities of weak views of the same images.
@@ -35,36 +37,56 @@ def prototype(features_BD: Tensor, p_BK: Tensor, core_share: float = 0.5, overla
     overlap      an image may get several labels, or none (the paper's choice, sec. IV-F2). False: at most one. The most similar free pair
                  of image and cluster is always taken next, so the order of clusters does not matter; in the published code cluster 0
                  chooses first. Similar is what has the larger dot product with the mean; of equals the earlier image comes first.
+    shares_K     how large kinds are, in any order, summing to one: the cluster with the most probability takes the largest share of B,
+                 and so on (with overlap only). None: each takes B // K, as published.
     Returns (index, labels), both int64 (M,) or (H, M), with M = K * (B // K): image index[m] is called labels[m], cluster by cluster. Every
-    cluster has as many, also one that a head predicts nowhere. InputError: fewer images than clusters, numbers that are not finite.
+    cluster has as many, also one that a head predicts nowhere; with shares at least one. InputError: fewer images than clusters,
+    numbers that are not finite.
     """
     _checked(features_BD, p_BK, core_share)
     *_, b, k = p_BK.shape
-    each = b // k
-    means = core_means(features_BD, p_BK, core_share)
+    counts_HK = _counts(p_BK, shares_K)
+    means = core_means(features_BD, p_BK, core_share, shares_K)
     with exact(features_BD.device):
         similarity_HKB = means @ unit(features_BD).T
-        chosen = similarity_HKB.topk(each).indices if overlap else _one_label_each(similarity_HKB, each)
-    index = chosen.flatten(-2)
-    return index, torch.arange(k, device=index.device).repeat_interleave(each).expand_as(index).contiguous()
+        each = int(counts_HK.max())
+        chosen_HKC = similarity_HKB.topk(each).indices if overlap else _one_label_each(similarity_HKB, each)
+    names_HKC = torch.arange(k, device=chosen_HKC.device)[:, None].expand_as(chosen_HKC)
+    if shares_K is None:
+        return chosen_HKC.flatten(-2), names_HKC.flatten(-2).contiguous()
+    taken_HKC = torch.arange(each, device=chosen_HKC.device) < counts_HK[..., None]  # of each head as many: only the order differs
+    shape = *p_BK.shape[:-2], -1
+    return chosen_HKC[taken_HKC].view(shape), names_HKC[taken_HKC].view(shape)
 
 
-def core_means(features_BD: Tensor, p_BK: Tensor, core_share: float = 0.5) -> Tensor:
-    """SPICE's prototypes (eqs. 2 and 3): for each cluster the mean of the unit features of its max(1, int(core_share * (B // K))) most
-    probable images. (K, D) or (H, K, D), not unit length, in float32 or better. Arguments and errors as `prototype`."""
-    _checked(features_BD, p_BK, core_share)
+def _counts(p_BK: Tensor, shares_K: Tensor | None) -> Tensor:
+    """How many images each cluster names, (K,) or (H, K) int64."""
     *_, b, k = p_BK.shape
-    size = max(1, int(core_share * (b // k)))
-    core_HKC = p_BK.detach().mT.topk(size).indices
+    if shares_K is None:
+        return torch.full_like(p_BK[..., 0, :], b // k, dtype=torch.int64)
+    return by_rank((shares_K * b).long().clamp(min=1), p_BK.float().mean(-2))
+
+
+def core_means(features_BD: Tensor, p_BK: Tensor, core_share: float = 0.5, shares_K: Tensor | None = None) -> Tensor:
+    """SPICE's prototypes (eqs. 2 and 3): for each cluster the mean of the unit features of its max(1, int(core_share * (B // K))) most
+    probable images, or of its share of B in the place of B // K. (K, D) or (H, K, D), not unit length, in float32 or better. Arguments
+    and errors as `prototype`."""
+    _checked(features_BD, p_BK, core_share)
+    sizes_HK = (core_share * _counts(p_BK, shares_K)).long().clamp(min=1)
+    core_HKC = p_BK.detach().mT.topk(int(sizes_HK.max())).indices
+    rows_BD = unit(features_BD)
+    sizes_HK1, place_C = sizes_HK[..., None], torch.arange(core_HKC.shape[-1], device=rows_BD.device)
+    weight_HKC = (place_C < sizes_HK1) / sizes_HK1.to(rows_BD)
+    how: Any = {"mode": "mean"} if shares_K is None else {"mode": "sum", "per_sample_weights": weight_HKC.flatten(0, -2)}
     with exact(features_BD.device):  # an embedding bag takes means of rows without a copy of the rows
-        means = F.embedding_bag(core_HKC.flatten(0, -2), unit(features_BD), mode="mean")
+        means = F.embedding_bag(core_HKC.flatten(0, -2), rows_BD, **how)
     return means.unflatten(0, core_HKC.shape[:-1])
 
 
-def prototype_losses(features_ND: Tensor, p_HNK: Tensor, core_share: float = 0.5) -> Tensor:
+def prototype_losses(features_ND: Tensor, p_HNK: Tensor, core_share: float = 0.5, shares_K: Tensor | None = None) -> Tensor:
     """What SPICE chooses head and epoch by, without labels (sec. III-B, remark): each head's double-softmax cross-entropy on the prototype
     pseudo-labels of the whole set. (H,), lower is better; p_HNK has the dimension H. Arguments and errors as `prototype`."""
-    index, labels = prototype(features_ND, p_HNK, core_share)
+    index, labels = prototype(features_ND, p_HNK, core_share, shares_K=shares_K)
     # probabilities in the place of logits are the double softmax; head by head, as the rows picked are as many again as there are
     return torch.stack([cross_entropy(p_NK[index_M], labels_M) for p_NK, index_M, labels_M in zip(p_HNK, index, labels)])
 

@@ -44,7 +44,7 @@ class Config(PretextConfig):
     approximate: bool = False  # neighbours through faiss (pip install faiss-cpu) and not exactly: for a million images and more
     final_neighbors: Count = 20  # of diffusion
     final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
-    sizes: Sizes = "auto"  # of the kinds, in diffusion and SCAN's heads: even or uneven; auto: uneven where the features show it
+    sizes: Sizes = "auto"  # of the kinds (diffusion, SCAN, SPICE): even or uneven; auto: uneven where the features show it
     restarts: Count = 10  # of k-means; the lowest inertia is kept
 
 

@@ -20,10 +20,9 @@ from torch.optim import Adam
 from coterie import augment
 from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood, with_itself
 from coterie.clustering.spaces import Reduced, reduced
-from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
-from coterie.learning.losses import confident_cross_entropy, scan_loss, softmax
+from coterie.learning.losses import by_rank, confident_cross_entropy, scan_loss, softmax
 from coterie.learning.pseudo_labels import confident
 from coterie.learning.schedule import cosine, set_rate
 from coterie.methods import pretext
@@ -31,7 +30,7 @@ from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import TOLERANCE, Fitted, unless_worse
-from coterie.methods.sizes import uneven
+from coterie.methods.sizes import prior_of, uneven
 from coterie.methods.starts import begin
 from coterie.networks.encoder import PRECOMPUTED, features
 from coterie.networks.heads import Heads, folded
@@ -58,7 +57,7 @@ class Config(FinalConfig):
     start: Literal["both", "random"] = "both"  # of the heads: half from clusterings, half at random; random: all, as published
     entropy_weight: Amount = 5.0  # SCAN sec. 3.1; of clusters of like size
     uneven_weight: Amount = 1.2  # of the entropy where sizes are uneven: it keeps clusters from emptying, and no more
-    prior: str = ""  # expected sizes of the clusters, shares or counts: "60,30,10"; empty: what `sizes` says
+    prior: str = ""  # sizes of the clusters in any order, "60,30,10", or estimated, power-law; empty: what `sizes` says
     cluster_epochs: Whole = 20
     cluster_steps: Count = 30  # least updates an epoch; small sets are gone through several times
     cluster_batch: Count = 1000
@@ -111,7 +110,9 @@ def heads_of(config: Config) -> int:
 
 def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> Heads:
     """Stage 3 on a frozen encoder: H heads at once; the head and epoch of lowest loss over the whole set is returned."""
-    n, device, prior_K = len(z_ND), z_ND.device, prior_of(config, z_ND.device)
+    n, device, prior_K = len(z_ND), z_ND.device, prior_of(config.prior, z_ND, config.n_clusters, run)
+    if prior_K is not None and config.start == "random":  # sizes of such heads mean nothing at first: by rank some lose a cluster
+        prior_K = prior_K.expand(heads_of(config), -1)
     weight = weight_of(z_ND, config, run)
     whole_ND, rows = z_ND, on_axes(z_ND, config, run)
     z_ND = z_ND if rows is None else rows.rows_Nd
@@ -138,7 +139,7 @@ def cluster(z_ND: Tensor, neighbours_NK: Tensor, config: Config, run: Run) -> He
             run.step(total_H.sum(), optimizer)
         with torch.no_grad():
             p_HNK = softmax(heads(z_ND)).contiguous()
-        score_H = neighbour_losses(p_HNK, neighbours_NK, prior_K)
+        score_H = losses_of(p_HNK, neighbours_NK, prior_K)
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:
             chosen.update(score=float(score_H[head]), epoch=epoch, head=head)
@@ -172,9 +173,9 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
     network = nn.Sequential(encoder, head)
     best = teacher_of(network)
     optimizer = Adam(network.parameters())
-    prior_K, strong = prior_of(config, neighbours_NK.device), augment.strong(config.augment)
+    prior_K, strong = prior_of(config.prior, clustered.features_ND, config.n_clusters, run), augment.strong(config.augment)
     weight = weight_of(clustered.features_ND, config, run)
-    score = {"score": float(neighbour_losses(clustered.p_NK[None], neighbours_NK, prior_K))}
+    score = {"score": float(losses_of(clustered.p_NK[None], neighbours_NK, prior_K))}
     batch_size = min(config.network_batch, len(images) // run.world)
     steps = len(images) // run.world // batch_size
     candidates_NK = candidates(neighbours_NK, config).cpu()
@@ -194,7 +195,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
             total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], weight, prior_K)
             run.step(total, optimizer)
         fitted = Fitted.from_parts(encoder, head, features(encoder, images, run))
-        now = float(neighbour_losses(fitted.p_NK[None], neighbours_NK, prior_K))
+        now = float(losses_of(fitted.p_NK[None], neighbours_NK, prior_K))
         if now < score["score"]:
             score["score"] = now
             follow(best, network, 0.0)
@@ -216,18 +217,9 @@ def weight_of(z_ND: Tensor, config: Config, run: Run) -> float:
     return config.uneven_weight if uneven(z_ND, config.sizes, config.n_clusters, run) else config.entropy_weight
 
 
-def prior_of(config: Config, device: torch.device) -> Tensor | None:
-    """The expected shares (K,), summing to one; None when they are all alike. InputError when they are not K positive numbers."""
-    if not config.prior:
-        return None
-    try:
-        sizes = [float(word) for word in config.prior.split(",")]
-    except ValueError:
-        sizes = []
-    if len(sizes) != config.n_clusters or not all(0 < size < float("inf") for size in sizes):
-        raise InputError(f"prior={config.prior}: wanted {config.n_clusters} positive numbers with commas between, one for each cluster")
-    prior_K = torch.tensor(sizes, device=device)
-    return prior_K / prior_K.sum()
+def losses_of(p_HNK: Tensor, neighbours_NK: Tensor, prior_K: Tensor | None) -> Tensor:
+    """What heads are compared by, (H,), the sizes of each ranked as the prior's."""
+    return neighbour_losses(p_HNK, neighbours_NK, None if prior_K is None else by_rank(prior_K, p_HNK.mean(1)))
 
 
 def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> Fitted:

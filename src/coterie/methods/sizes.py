@@ -1,14 +1,19 @@
-"""Whether clusters shall be alike in size: as a setting says, or as the features do. Shapes: N images, D feature, K clusters."""
+"""Whether clusters shall be alike in size, or what sizes they shall have: as a setting says, or as the features do.
+
+Shapes: N images, D feature, K clusters.
+"""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from coterie.clustering.sizes import EVEN, evenness, evenness_of, kinds_of_any_size, untorn
+from coterie.clustering.sizes import EVEN, evenness, evenness_of, kinds_of_any_size, power_law, shares, untorn
+from coterie.errors import InputError
 from coterie.run import Run
 
 Sizes = Literal["auto", "even", "uneven"]
+ESTIMATED, POWER_LAW = "estimated", "power-law"  # a prior that the features tell
 
 
 def uneven(z_ND: Tensor, sizes: Sizes, k: int, run: Run, name: str = "sizes") -> bool:
@@ -19,6 +24,39 @@ def uneven(z_ND: Tensor, sizes: Sizes, k: int, run: Run, name: str = "sizes") ->
     if found < EVEN:
         run.note(f"kinds seem to differ in size (evenness {found:.2f} of 1), so clusters may, too; --set sizes=even keeps them alike")
     return bool(found < EVEN)
+
+
+def prior_of(prior: str, z_ND: Tensor, k: int, run: Run) -> Tensor | None:
+    """The shares (K,) that clusters shall have, summing to one, in any order; None where none were asked for ("").
+
+    "60,30,10": shares or counts; estimated: those of the parts that the graph of neighbours falls into; power-law: the power of the rank
+    that is nearest to these. InputError when it is none of that, or not K positive numbers.
+    """
+    if not prior:
+        return None
+    if prior in (ESTIMATED, POWER_LAW):
+        shares_K = run.once("shares", _shares, z_ND, k, run)
+        shares_K = power_law(shares_K) if prior == POWER_LAW else shares_K
+        run.note(f"prior={prior}: the largest kind is taken to have {shares_K.max():.1%} of the images, the smallest {shares_K.min():.1%}")
+        return shares_K.float().to(z_ND.device)
+    try:
+        sizes = [float(word) for word in prior.split(",")]
+    except ValueError:
+        sizes = []
+    if len(sizes) != k or not all(0 < size < float("inf") for size in sizes):
+        raise InputError(
+            f"prior={prior}: wanted {k} positive numbers with commas between, one for each cluster, or {ESTIMATED} or {POWER_LAW}"
+        )
+    prior_K = torch.tensor(sizes, device=z_ND.device)
+    return prior_K / prior_K.sum()
+
+
+def shares_of(z_ND: Tensor, sizes: Sizes, k: int, run: Run) -> Tensor | None:
+    """How large kinds are in these features, (K,) float32, where clusters may differ in size; None where they shall be alike."""
+    if not uneven(z_ND, sizes, k, run):
+        return None
+    found_K: Tensor = run.once("shares", _shares, z_ND, k, run)
+    return found_K.float().to(z_ND.device)
 
 
 def of_any_size(z_ND: Tensor, labels_N: Tensor, sizes: Sizes, k: int, run: Run) -> Tensor:
@@ -40,6 +78,11 @@ def _kinds(z_ND: Tensor, k: int, run: Run) -> Tensor:
 
 def _untorn(z_ND: Tensor, labels_N: Tensor, k: int, run: Run) -> Tensor:
     return untorn(z_ND, labels_N, k, run.rng("kinds"))
+
+
+def _shares(z_ND: Tensor, k: int, run: Run) -> Tensor:
+    shares_K = shares(z_ND, k, run.rng("sizes")).clamp(min=1 / len(z_ND))  # no kind is asked to be empty
+    return shares_K / shares_K.sum()
 
 
 def _evenness(z_ND: Tensor, k: int, run: Run) -> float:

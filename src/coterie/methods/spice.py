@@ -34,6 +34,7 @@ from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Share, Som
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
 from coterie.methods.fitted import Fitted, unless_worse
+from coterie.methods.sizes import shares_of
 from coterie.networks.encoder import PRECOMPUTED, EncoderSpec, build, features
 from coterie.networks.heads import MlpHeads
 from coterie.networks.teacher import follow, teacher_of
@@ -112,6 +113,7 @@ def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
 def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, images: Images, config: Config, run: Run) -> MlpHeads:
     """Stage 2: H heads at once, each with its own pseudo-labels; returns the head and epoch that are best over the whole set (`choice`)."""
     k, alike_ND, looker, axes_Dd = config.n_clusters, comparable(z_ND, config), encoder, None
+    shares_K = shares_of(z_ND, config.sizes, k, run) if config.overlap else None
     if narrow.wide(z_ND.shape[1]) and not config.train_encoder:
         axes_Dd = run.once("directions", narrow.directions, z_ND, run)
         looker, z_ND = nn.Sequential(encoder, narrow.front_of(axes_Dd)), z_ND @ axes_Dd
@@ -136,7 +138,7 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
                 set_rate(optimizer, cosine(run.done(epoch + step / len(batches), config.head_epochs), peak))
             with torch.no_grad():
                 p_HBK = softmax(heads(weak_BD))
-            index_HM, labels_HM = prototype(alike_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap)
+            index_HM, labels_HM = prototype(alike_ND[batches[step].to(z_ND.device)], p_HBK, share, config.overlap, shares_K)
             for _ in range(config.head_repeats):
                 for part in torch.randperm(index_HM.shape[1], generator=rng).to(z_ND.device).split(config.head_part):
                     loss_H = pair_loss(heads(strong(index_HM[:, part])), labels_HM[:, part], entropy_weight, config)
@@ -145,8 +147,8 @@ def learn_prototypes(encoder: nn.Module, z_ND: Tensor, neighbours_NK: Tensor, im
         judged_ND = features(encoder, images, run) if config.train_encoder else z_ND
         with torch.no_grad():
             p_HNK = softmax(heads(judged_ND)).contiguous()
-        loss_H = prototype_losses(comparable(judged_ND, config) if config.train_encoder else alike_ND, p_HNK, config.core_share)
-        discord_H = torch.tensor([discord(labels_N, neighbours_NK, k) for labels_N in p_HNK.argmax(-1)])
+        loss_H = prototype_losses(comparable(judged_ND, config) if config.train_encoder else alike_ND, p_HNK, config.core_share, shares_K)
+        discord_H = torch.tensor([discord(labels_N, neighbours_NK, k, shares_K) for labels_N in p_HNK.argmax(-1)])
         score_H = {"loss": loss_H, "discord": discord_H}[config.choice]
         head = int(score_H.argmin())
         if float(score_H[head]) < chosen["score"]:

@@ -21,9 +21,9 @@ def how_many(config: dict[str, Any]) -> HowMany | None:
     if k == 1:
         ending = "but with none are the groups clearer than chance would make them, so these look like pictures of one kind."
     else:
-        others = f" By single pieces of that evidence it could be {low} to {high}." if low < high else " No other number comes near."
+        others = f" By other ways of counting it could be {low} to {high}." if low < high else " No other number comes near."
         ending = f"and with {k} the pictures form the clearest groups, which come again when some of the pictures are left out.{others}"
-    sentence = f"How many kinds there are was left open. So {span}, {ending}"
+    sentence = f"You left open how many kinds there are. So {span}, {ending} Your eyes may know better: these are groups that look alike."
     scores = dict(rows)
     spots = [Spot("chosen", f"chosen: {k} kinds", k, 0)] if k in scores else []
     note = "How clear the groups are, and how surely they come again; higher is better. No label is in it."
