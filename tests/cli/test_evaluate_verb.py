@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 from PIL import Image
+from tests.evaluate.voc_files import write
 
 from coterie import fitting
-from coterie.evaluate import classifier, linear
+from coterie.evaluate import classifier, linear, voc_detection
 from coterie.run.devices import Devices
 from coterie.run.files import read_json
 
@@ -127,6 +128,22 @@ def test_the_report_has_a_section(coterie, copy):
     assert status == 2 and "evaluation.csv" in err and "evaluate --protocol" in err
     status, _, err = coterie("evaluate", copy, "--protocol", "linear", "--set", "blocks=stem")
     assert status == 0 and "made anew" in err
+
+
+def test_the_report_has_the_other_protocols(coterie, copy, tmp_path, monkeypatch):
+    monkeypatch.setattr(voc_detection, "WIDTH", 8)
+    monkeypatch.setattr(voc_detection, "HIDDEN", 16)
+    few, wanted = ("--set", "epochs=1", "--set", "size=32"), ("retrieval", "voc-classification", "voc-detection", "voc-segmentation")
+    assert coterie("evaluate", copy, "--protocol", "retrieval", "--labels", "folders")[0] == 0
+    status, out, err = coterie("evaluate", copy, "--protocol", ",".join(wanted[1:]), "--on", write(tmp_path / "VOCtiny", 4, 32), *few)
+    assert status == 0, err
+    assert coterie("report", copy)[0] == 0
+    page = (copy / "report.html").read_text()
+    section = page[page.index('id="features"') : page.index('id="made"')]
+    assert all(f"{word}" in section for word in (*wanted, "rmac", "VOCtiny, test", "mAP", "mean IoU"))
+    assert not any(word in section for word in ("n_queries", "n_test", "AP cat", "IoU ground")), "counts and classes stay in the file"
+    told = {row["protocol"]: float(row["value"]) for row in rows_of(copy) if row["metric"] in ("mAP", "mean_iou")}
+    assert set(told) == set(wanted) and all(f"{value:.3f}" in section for value in told.values())
 
 
 def test_how_many_were_scored_and_why_not_all(coterie, copy):
