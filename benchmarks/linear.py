@@ -66,7 +66,12 @@ def made(features: str, n: int, d: int, part: str) -> tuple[torch.Tensor, np.nda
 
 
 def measure(
-    table: str, how: str, threads: int, train: tuple[torch.Tensor, np.ndarray], test: tuple[torch.Tensor, np.ndarray], turn: int | None = None
+    table: str,
+    how: str,
+    threads: int,
+    train: tuple[torch.Tensor, np.ndarray],
+    test: tuple[torch.Tensor, np.ndarray],
+    turn: int | None = None,
 ) -> None:
     table_file, turns = ("linear", {}) if turn is None else ("linear_speed", {"turn": turn})
     key = {"what": table, "how": how, "threads": threads, "n": len(train[1]), "d": train[0].shape[1], "classes": CLASSES, **turns}

@@ -1,8 +1,8 @@
 """Features of the methods beside each other: `python -m benchmarks.transfer methods|blocks [...]` -> results/transfer.csv.
 
-methods   SCAN, SPICE, DeepCluster v1 and v2, PCP, IR, IS, AND and an untrained network, one encoder ("small"), one time budget a fit, on the
-          first --images of a set's train part: weighted kNN and the linear protocol on the features, tested on the first --images of its
-          test part
+methods   SCAN, SPICE, DeepCluster v1 and v2, PCP, IR, IS, AND and an untrained network, one encoder ("small"), one time budget a fit, on
+          the first --images of a set's train part: weighted kNN and the linear protocol on the features, tested on the first --images
+          of its test part
 blocks    runs of one AlexNet that lie in --keep as blocks-NAME (the commands are in benchmarks/linear.py, as arrays of imagenette96): the
           linear protocol on conv1 .. conv5, which learns from the first --images of train and is tested on val
 

@@ -9,8 +9,8 @@ from tests.evaluate.voc_files import write
 
 from coterie import fitting
 from coterie.evaluate import classifier, linear, voc_classification, voc_detection, voc_segmentation
-from coterie.run.devices import Devices
 from coterie.report.wording import accuracy
+from coterie.run.devices import Devices
 from coterie.run.files import read_json
 
 
