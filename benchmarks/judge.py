@@ -121,7 +121,7 @@ def retrieval() -> None:
         place = Path(temporary)
         sets = [open_images(unpacked(place / str(first), range(first, first + 50)), PX, place / "cache") for first in (50, 0)]
         labels = np.unique([Path(path).parts[-2] for path in sets[0].paths], return_inverse=True)[1]
-        systems = [("pixels", 0), *(("lite0 untrained", seed) for seed in (100, 101, 102)), ("lite0", 0)]
+        systems = [("pixels", 0), ("lite0", 0), *(("lite0 untrained", seed) for seed in (100, 101, 102))]
         for name, seed in systems:
             encoder = _encoder(name, seed, sets[0])
             rmac = {} if name == "pixels" else {"mean": ("mean", THREE[:1]), "rmac": ("rmac", THREE[:1]), "rmac, 3 scales": ("rmac", THREE)}

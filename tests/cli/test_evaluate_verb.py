@@ -5,9 +5,11 @@ import shutil
 
 import pytest
 from PIL import Image
+from tests.evaluate.voc_files import write
 
 from coterie import fitting
-from coterie.evaluate import classifier, linear
+from coterie.evaluate import classifier, linear, voc_classification, voc_detection, voc_segmentation
+from coterie.report.wording import accuracy
 from coterie.run.devices import Devices
 from coterie.run.files import read_json
 
@@ -127,6 +129,29 @@ def test_the_report_has_a_section(coterie, copy):
     assert status == 2 and "evaluation.csv" in err and "evaluate --protocol" in err
     status, _, err = coterie("evaluate", copy, "--protocol", "linear", "--set", "blocks=stem")
     assert status == 0 and "made anew" in err
+
+
+def test_the_report_has_the_other_protocols(coterie, copy, tmp_path, monkeypatch):
+    """Retrieval as it is; of Pascal VOC what learns is planted, and tested in tests/evaluate/test_voc_transfer.py."""
+    several = {"mAP": 0.25, "mAP_all_points": 0.26, "n_train": 4, "n_test": 4, "AP cat": 0.5}
+    planted = {
+        (voc_classification, "classification"): several,
+        (voc_detection, "detection"): several | {"mAP": 0.375},
+        (voc_segmentation, "segmentation"): {"mean_iou": 0.625, "IoU ground": 0.9, "n_test": 4},
+    }
+    for (module, name), found in planted.items():
+        monkeypatch.setattr(module, name, lambda run, *given, found=found: run.folder.mkdir(parents=True) or found)
+    wanted = ("retrieval", "voc-classification", "voc-detection", "voc-segmentation")
+    assert coterie("evaluate", copy, "--protocol", "retrieval", "--labels", "folders")[0] == 0
+    status, _, err = coterie("evaluate", copy, "--protocol", ",".join(wanted[1:]), "--on", write(tmp_path / "VOCtiny", 4, 32))
+    assert status == 0, err
+    assert coterie("report", copy)[0] == 0
+    page = (copy / "report.html").read_text()
+    section = page[page.index('id="features"') : page.index('id="made"')]
+    assert all(word in section for word in (*wanted, "rmac", "VOCtiny, test", "mAP", "mean IoU", "a copy of it"))
+    assert not any(word in section for word in ("n_queries", "n_test", "AP cat", "IoU ground")), "counts and classes stay in the file"
+    told = {row["protocol"]: float(row["value"]) for row in rows_of(copy) if row["metric"] in ("mAP", "mean_iou")}
+    assert set(told) == set(wanted) and all(accuracy(value) in section for value in told.values())
 
 
 def test_how_many_were_scored_and_why_not_all(coterie, copy):

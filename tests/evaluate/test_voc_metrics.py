@@ -99,6 +99,49 @@ def test_detection_equals_naive_loops(points):
         assert np.allclose(each, wanted) and mean == pytest.approx(np.mean(wanted)) and 0 < mean < 1
 
 
+def test_detection_equals_pycocotools():
+    """At IoU 0.5 and the eleven recalls of VOC2007. True boxes stand apart: where two could both be meant, COCO gives a second box found
+    the one that is left, and VOC calls it false. No number of true boxes is a multiple of ten, where rounding decides."""
+    pytest.importorskip("pycocotools", reason="mAP is not compared with pycocotools, which is not installed (pip install pycocotools)")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    rng, truth, found = np.random.default_rng(0), [], []
+    for _ in range(23):
+        starts = 20.0 * np.stack([rng.permutation(5), rng.permutation(5)], 1)[: rng.integers(1, 6)]
+        corners, labels = np.concatenate([starts, starts + rng.integers(6, 16, starts.shape)], 1), rng.integers(0, 3, len(starts))
+        truth.append(Boxes(corners, labels))
+        near = np.concatenate([corners + rng.integers(-3, 4, corners.shape) for _ in range(2)] + [some_boxes(rng, 3)])
+        kinds = np.concatenate([labels, np.where(rng.random(len(labels)) < 0.3, 2, labels), rng.integers(0, 3, 3)])
+        wide = (near[:, 2:] > near[:, :2]).all(1)
+        found.append(Boxes(near[wide], kinds[wide], rng.permutation(99)[: wide.sum()] / 99 + rng.random() / 1000))
+    sizes = np.bincount(np.concatenate([boxes.labels for boxes in truth]), minlength=3)
+    assert (sizes % 10 != 0).all()
+
+    def listed(many):
+        rows = [(i, boxes, m) for i, boxes in enumerate(many) for m in range(len(boxes.labels))]
+        boxed = [[*boxes.corners[m, :2], *(boxes.corners[m, 2:] - boxes.corners[m, :2])] for _, boxes, m in rows]
+        scores = [float(boxes.scores[m]) if len(boxes.scores) else 1.0 for _, boxes, m in rows]
+        return [
+            {"id": k + 1, "image_id": i, "category_id": int(boxes.labels[m]) + 1, "bbox": box, "score": score, "area": box[2] * box[3],
+             "iscrowd": 0}
+            for k, ((i, boxes, m), box, score) in enumerate(zip(rows, boxed, scores))
+        ]  # fmt: skip
+
+    true = COCO()
+    true.dataset = {"info": {}, "images": [{"id": i} for i in range(23)], "annotations": listed(truth),
+                    "categories": [{"id": c + 1} for c in range(3)]}  # fmt: skip
+    true.createIndex()
+    theirs = COCOeval(true, true.loadRes(listed(found)), "bbox")
+    theirs.params.iouThrs, theirs.params.recThrs, theirs.params.maxDets = np.array([0.5]), np.linspace(0, 1, 11), [1000]
+    theirs.params.areaRng, theirs.params.areaRngLbl = [[0, 1e10]], ["all"]
+    theirs.evaluate()
+    theirs.accumulate()
+    wanted_C = theirs.eval["precision"][0, :, :, 0, 0].mean(0)
+    mean, each_C = detection(truth, found, 3, 11)
+    assert np.allclose(each_C, wanted_C, atol=1e-9) and 0.2 < mean < 0.95
+
+
 def test_detection_by_hand():
     truth = [
         Boxes(np.array([[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10.0]]), np.zeros(3, int), difficult=np.array([False, False, True]))

@@ -1,6 +1,7 @@
 """What is learned from an encoder on a tiny set in Pascal VOC's layout; a killed run goes on to the same numbers."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,6 +81,14 @@ def test_places_that_are_colours_are_learned(parts, monkeypatch):
     monkeypatch.setattr(voc_segmentation, "RATE", 0.1)  # as few updates as this test can afford
     found = voc_segmentation.segmentation(run(), Colours(), *parts, "all", 48, 55)
     assert found["mean_iou"] > 0.5 and {"IoU ground", "IoU cat", "IoU dog"} < set(found)
+
+
+def test_boxes_of_a_few_pictures_are_learned_by_heart(home, monkeypatch):
+    """Random boxes score nearly nothing. Proposals learn last: until then mAP comes and goes, though the loss falls."""
+    few = replace(read(home, "trainval"), images=read(home, "trainval").images[:4])
+    for name, value in {"WIDTH": 16, "HIDDEN": 32, "SIDE": 4, "RATE": 0.08}.items():  # as few updates as this test can afford
+        monkeypatch.setattr(voc_detection, name, value)
+    assert voc_detection.detection(run(), Colours(), few, few, "all", SIZE, 120)["mAP"] > 0.8
 
 
 class Killed(Exception):

@@ -17,7 +17,7 @@ from coterie.networks.backbones.alexnet import Classic
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.backbones.resnet9 import ResNet9
 from coterie.networks.backbones.wide_resnet import WideResNet
-from coterie.networks.encoder import Encoder
+from coterie.networks.encoder import Encoder, as_quick
 
 if TYPE_CHECKING:
     from coterie.run import Run
@@ -77,8 +77,7 @@ def block_features(
 ) -> Tensor:
     """What block `name` gives, pooled: float32 (N, D) on the CPU; row i = image i. The network is in eval mode, and computed no further
     than that block. view: of pixels (B, 3, H, W), what is seen of them; stage: the progress is shown under this name."""
-    block, found = blocks(encoder)[name], []
-    last = block.module is encoder
+    found: list[Tensor] = []
     form = {"channels_last": getattr(encoder.backbone, "output_fmt", "") == "NHWC"}
     form |= {"prefix": getattr(encoder.backbone, "num_prefix_tokens", 0) or 0}
 
@@ -88,15 +87,19 @@ def block_features(
 
     was_training = encoder.training
     encoder.eval()
+    with torch.inference_mode():
+        seen, batch_size = as_quick(encoder, images, BATCH)
+    block = blocks(seen)[name]  # type: ignore[arg-type]
+    last = block.module is seen
     handle = block.module.register_forward_pre_hook(listen) if block.before else block.module.register_forward_hook(listen)
     rows_ND, filled = torch.empty(0), 0
     try:
         with torch.inference_mode():
-            for batch in run.place(images).batches(BATCH):
+            for batch in run.place(images).batches(batch_size):
                 pixels_B3HW = batch.pixels_B3HW.to(encoder.mean.device)
                 try:
                     with run.autocast():
-                        encoder(view(pixels_B3HW) if view else pixels_B3HW)
+                        seen(view(pixels_B3HW) if view else pixels_B3HW)
                 except _Enough:
                     pass
                 z_BD = found.pop()
