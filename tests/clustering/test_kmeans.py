@@ -357,3 +357,16 @@ def test_whitening_refuses():
         pca_whiten(torch.randn(9, 4), 0)
     with pytest.raises(InputError, match="row 2"):
         pca_whiten(torch.randn(9, 4).index_fill(0, torch.tensor([2]), float("nan")))
+
+
+def test_whitening_of_rows_wider_than_they_are_many_equals_naive_float64():
+    x = torch.randn(12, 40, generator=seeded(17)).double() * torch.linspace(1, 4, 40).double()
+    left = torch.linalg.svd(x - x.mean(0), full_matrices=False).U
+    want, got, single = unit(left[:, :6]), pca_whiten(x, 6), pca_whiten(x.float(), 6).double()
+    torch.testing.assert_close(got @ got.T, want @ want.T, rtol=1e-6, atol=1e-6)  # axes may point either way
+    torch.testing.assert_close(single @ single.T, want @ want.T, rtol=1e-3, atol=1e-3)
+
+
+def test_whitening_of_very_wide_rows_needs_no_square_of_their_width():
+    """76,800 columns are a picture of 160 px: their square would be 23 GB in float32."""
+    assert pca_whiten(torch.randn(30, 76_800, generator=seeded(16)), 8).shape == (30, 8)

@@ -279,11 +279,17 @@ def whitening(features_ND: Tensor, n_components: int, floor: float = 1e-8) -> tu
     solver = torch.device("cpu") if features_ND.device.type == "mps" else features_ND.device  # mps has no float64
     with exact(features_ND.device):
         mean_D = torch.stack([features_ND[part].to(dtype).sum(0) for part in chunks(n, CHUNK)]).sum(0) / n
-        covariance_DD = torch.zeros(len(mean_D), len(mean_D), dtype=dtype, device=features_ND.device)
-        for part in chunks(n, CHUNK):
-            centred_BD = features_ND[part].to(dtype) - mean_D
-            covariance_DD.addmm_(centred_BD.T, centred_BD)
-        variance_D, axes_DD = torch.linalg.eigh(covariance_DD.to(solver, torch.float64))
-        variance, axes = variance_D.flip(0)[:d].clamp(min=0), axes_DD.flip(1)[:, :d]
+        if len(mean_D) > n:  # wide rows, such as pixels: their D x D numbers may not fit in memory, and N x N tell the same
+            centred_ND = features_ND.to(dtype) - mean_D
+            variance_N, rows_NN = torch.linalg.eigh((centred_ND @ centred_ND.T).to(solver, torch.float64))
+            variance, left_Nd = variance_N.flip(0)[:d].clamp(min=0), rows_NN.flip(1)[:, :d]
+            axes = centred_ND.T @ (left_Nd * variance.clamp(min=torch.finfo(dtype).tiny).rsqrt()).to(features_ND.device, dtype)
+        else:
+            covariance_DD = torch.zeros(len(mean_D), len(mean_D), dtype=dtype, device=features_ND.device)
+            for part in chunks(n, CHUNK):
+                centred_BD = features_ND[part].to(dtype) - mean_D
+                covariance_DD.addmm_(centred_BD.T, centred_BD)
+            variance_D, axes_DD = torch.linalg.eigh(covariance_DD.to(solver, torch.float64))
+            variance, axes = variance_D.flip(0)[:d].clamp(min=0), axes_DD.flip(1)[:, :d]
         scale = (variance + floor * variance[0]).clamp(min=torch.finfo(dtype).tiny).rsqrt()
-        return mean_D, (axes * scale).to(features_ND.device, dtype)
+        return mean_D, (axes.to(solver) * scale).to(features_ND.device, dtype)
