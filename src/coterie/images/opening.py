@@ -67,17 +67,27 @@ def open_images(
 def _from_name(
     name: str, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted, download: bool
 ) -> Images:
+    if (files := files_named(name)) is not None:
+        return _from_files(files, size, cache, max_pixels, progress, wanted)
+    if not is_named(name):
+        return from_array(load_array(Path(os.path.expanduser(name)), shown(name)), shown(name), "array", size)
+    known = load_named(name, download)
+    if isinstance(known.pictures, np.ndarray):
+        return from_array(known.pictures, name, "named", size, known.n_classes)
+    return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
+
+
+def files_named(name: str) -> Source | None:
+    """The source of picture files that a name stands for; None where it is a named set or the file of an array. InputError when it is
+    nothing of these."""
     if is_named(name):
-        known = load_named(name, download)
-        if isinstance(known.pictures, np.ndarray):
-            return from_array(known.pictures, name, "named", size, known.n_classes)
-        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
+        return None
     if not name:
         raise InputError("the source has an empty name; name a folder or a file, or . for the current folder")
     path = Path(os.path.expanduser(name))
     if path.suffix.lower() in (".npy", ".npz") and stat.S_ISREG(kind_of_file(path, shown(name))):
-        return from_array(load_array(path, shown(name)), shown(name), "array", size)
-    return _from_files(open_source(path, shown(name)), size, cache, max_pixels, progress, wanted)
+        return None
+    return open_source(path, shown(name))
 
 
 def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted) -> Images:
