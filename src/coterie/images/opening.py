@@ -20,6 +20,7 @@ from coterie.images.deep import Levels, Wanted
 from coterie.images.named import is_named, load_named
 from coterie.images.names import shown
 from coterie.images.pictures import from_pictures
+from coterie.images.remote import below, is_url
 from coterie.images.sources import Source, kind_of_file, open_source, paths_list
 from coterie.images.store import Progress, default_cache, stored
 
@@ -36,10 +37,11 @@ def open_images(
 ) -> Images:
     """Any source of pictures as Images.
 
-    `source`: the path of a folder, .zip, .txt list, .npy, .npz or .parquet file; `digits`, `torchvision:NAME/split` or `hf:NAME/split` (a
-    folder of such a name is written ./digits); an array or tensor; a list of paths or pictures, kept in its order; a torch or HF dataset;
-    or Images. `size`: side of the working square in pixels; None means 96 for files and the native size for arrays. `cache`: folder of the
-    decoded store. A file with more than `max_pixels` is a problem, as is whatever else in a list or dataset is no picture.
+    `source`: the path of a folder, .zip, .txt list, .npy, .npz or .parquet file; the url of a folder, such as s3://...; `digits`,
+    `torchvision:NAME/split` or `hf:NAME/split` (a folder of such a name is written ./digits); an array or tensor; a list of paths or
+    pictures, kept in its order; a torch or HF dataset; or Images. `size`: side of the working square in pixels; None means 96 for files
+    and the native size for arrays. `cache`: folder of the decoded store. A file with more than `max_pixels` is a problem, as is whatever
+    else in a list or dataset is no picture.
     `progress(stage, done, total)` is called while files are decoded. `white`: the value of white in pictures of more than 8 bits, 0 is
     black then; 0.0 takes both from the set, `levels` from another one (`Images.levels`). `download`: whether a named set may be fetched;
     say False for a name that the user did not give. InputError, with the name, when there is nothing to read or it makes no sense.
@@ -82,6 +84,8 @@ def files_named(name: str) -> Source | None:
     nothing of these."""
     if is_named(name):
         return None
+    if is_url(name):
+        return below(name)
     if not name:
         raise InputError("the source has an empty name; name a folder or a file, or . for the current folder")
     path = Path(os.path.expanduser(name))

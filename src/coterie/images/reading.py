@@ -50,12 +50,13 @@ def in_order(source: Source, pieces: Iterable[range], size: int, max_pixels: int
         work: workers.Threads | workers.Processes
         work = workers.Threads(cores, size, max_pixels) if count < workers.MANY else workers.Processes(cores, size, max_pixels)
         stack.enter_context(work)
-        pool = ThreadPoolExecutor(2 * cores, thread_name_prefix="decode")  # half of them read files while the others decode or wait
+        readers = max(2 * cores, source.at_once)  # of two a core half read files while the others decode or wait
+        pool = ThreadPoolExecutor(readers, thread_name_prefix="decode")
         stack.callback(pool.shutdown, cancel_futures=True)
         waiting: deque[Future[workers.Chunk]] = deque()
         for piece in pieces:
             waiting.append(pool.submit(decoded, source, piece.start, piece.stop, most, budget, work))
-            if len(waiting) > 4 * cores:  # bounds the memory of finished chunks
+            if len(waiting) > 2 * readers:  # bounds the memory of finished chunks
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
