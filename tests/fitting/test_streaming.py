@@ -40,7 +40,7 @@ def home(tmp_path_factory, drawn):
 
 def sorted_into(home, folder, part_size=20, shard=(0, 1), **more) -> dict:
     todo = streaming.predict(home / "run", str(home / "pictures"), 0.05, Devices(**DEVICES), home / "cache", part_size)
-    return streaming.work("predict", Wish(folder, shard, part_size), todo, **more)
+    return streaming.work("predict", Wish(folder, shard), todo, **more)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,7 @@ def features(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Weights that are not here may be downloaded.")] = False,
     shard: parts.Shard = "0/1",
     part_size: parts.PartSize = None,
+    on: parts.On = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -70,12 +71,12 @@ def features(
     from coterie.fitting import features as alone
     from coterie.run.devices import Devices
 
-    if wish := parts.wished(output, shard, part_size):
-        from coterie.fitting import streaming
+    if wish := parts.wished(output, shard, part_size, on):
+        from coterie.fitting.streaming import Recipe
 
-        devices = Devices(device, precision, threads)
-        todo = streaming.of_encoder(source, encoder, weights, image_size, devices, cache, pretrained, part_size)
-        parts.answer_with("features", wish, todo, json_)
+        given = {"source": source, "encoder": encoder, "weights": weights, "image_size": image_size, "network": pretrained}
+        given |= {"cache": cache, "part_size": part_size}
+        parts.answer_with(wish, Recipe("features", given, device, precision, threads), on, json_)
         return
     alone.check_name(Path(output))
     with progress(json_) as display:

@@ -116,6 +116,7 @@ def predict(
     false_alarms: Annotated[float, typer.Option(metavar="SHARE", help="Of pictures that fit, called novel by mistake.")] = 0.05,
     shard: parts.Shard = "0/1",
     part_size: parts.PartSize = None,
+    on: parts.On = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -127,12 +128,11 @@ def predict(
     from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices
 
-    wish = parts.wished(output, shard, part_size)
-    if wish:
-        from coterie.fitting import streaming
+    if wish := parts.wished(output, shard, part_size, on):
+        from coterie.fitting.streaming import Recipe
 
-        todo = streaming.predict(run, source, false_alarms, Devices(device, precision, threads), cache, part_size)
-        parts.answer_with("predict", wish, todo, json_)
+        given = {"folder": run, "source": source, "false_alarms": false_alarms, "cache": cache, "part_size": part_size}
+        parts.answer_with(wish, Recipe("predict", given, device, precision, threads), on, json_)
         return
     assignments.check_table_name(Path(output))
     new_pictures.check_rate(false_alarms)

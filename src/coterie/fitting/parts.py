@@ -115,7 +115,7 @@ def fill(folder: Path, stream: Stream, plan: Layout, parts: Iterable[int], make:
     wanted: list[int] = []
     for part in parts:
         total["parts"] += 1
-        if (found := whole(_file(folder, part), plan.of(part))) is None:
+        if (found := whole(folder, plan, part)) is None:
             wanted.append(part)
         else:
             _add(total, found)
@@ -152,13 +152,13 @@ def _make(folder: Path, part: int, items: range, blocks: Iterable[Images], make:
     return counts
 
 
-def whole(path: Path, items: range) -> dict[str, int] | None:
+def whole(folder: Path, plan: Layout, part: int) -> dict[str, int] | None:
     """What was counted in a part that is there and whole; None for any other, which is made again."""
     try:
-        told = pq.read_metadata(path)
+        told = pq.read_metadata(_file(folder, part))
         counts = json.loads((told.metadata or {})[COUNTS])
         here = counts.pop("items")
-        right = here == [items.start, items.stop] and counts["n_images"] == told.num_rows
+        right = here == [plan.of(part).start, plan.of(part).stop] and counts["n_images"] == told.num_rows
         return counts if right and all(type(count) is int for count in counts.values()) else None
     except (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError, RecursionError):
         return None

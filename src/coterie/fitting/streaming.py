@@ -1,6 +1,7 @@
 """`predict` and `features` of a very large source, as parts of a folder: pictures are decoded, seen and let go, block by block."""
 
 import itertools
+import os
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from coterie.errors import InputError
 from coterie.fitting import assignments, features, parts, presets
 from coterie.fitting.encoders import AUTO
-from coterie.fitting.new_pictures import Known, check_rate
+from coterie.fitting.new_pictures import FALSE_ALARMS, Known, check_rate
 from coterie.fitting.parts import Layout
 from coterie.fitting.planning import config_of
 from coterie.images import Images
@@ -41,15 +42,36 @@ class Work:
 
 
 class Wish(NamedTuple):
-    """What a command asks of the parts of a folder: their size (None: 4,096 items), and which share of them to make."""
+    """What a command asks of a folder of parts: which share of them to make."""
 
     folder: Path
     shard: tuple[int, int] = (0, 1)
-    part_size: int | None = None
 
 
-def predict(folder: Path, source: str, false_alarms: float, devices: Devices, cache: Path | None, part_size: int | None) -> Work:
+class Recipe(NamedTuple):
+    """How any process makes the `Work` of a command: `predict` or `of_encoder`, what they take, and the words for its devices."""
+
+    verb: str
+    given: dict[str, Any]
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+
+    def work(self) -> Work:
+        make = predict if self.verb == "predict" else of_encoder
+        return make(**self.given, devices=Devices(self.device, self.precision, self.threads))
+
+    def anywhere(self) -> "Recipe":
+        """The same with whole paths, for a process in another folder."""
+        return self._replace(given={name: _whole(value) for name, value in self.given.items()})
+
+
+def predict(
+    folder: Path, source: str, false_alarms: float = FALSE_ALARMS, devices: Devices | None = None, cache: Path | None = None,
+    part_size: int | None = None,
+) -> Work:  # fmt: skip
     """The rows that `coterie predict` writes, of a stream. InputError as for a file."""
+    devices = devices or Devices()
     check_rate(false_alarms)
     _alone(devices)
     model, made = load(folder, devices), config_of(folder)
@@ -121,6 +143,12 @@ def _some(stream: Stream, count: int) -> Images:
     if not found:
         raise InputError(f"{stream.name}: none of its {stream.count:,} pictures can be read")
     return replace(found[0], pixels=torch.cat([one.pixels for one in found]), paths=[path for one in found for path in one.paths])
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, Path) or (isinstance(value, str) and os.path.exists(os.path.expanduser(value))):
+        return type(value)(os.path.abspath(os.path.expanduser(value)))
+    return value
 
 
 def _alone(devices: Devices) -> None:
