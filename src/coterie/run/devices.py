@@ -6,11 +6,9 @@ A single process needs no accelerate at all, so that predicting one picture stay
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from functools import cache
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
