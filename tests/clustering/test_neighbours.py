@@ -136,5 +136,5 @@ def test_without_faiss_approximate_says_what_to_install(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InputError, match="pip install faiss-cpu"):
+    with pytest.raises(InputError, match=r"pip install coterie\[faiss\]"):
         nearest(features(50, 3), 2, approximate=True)

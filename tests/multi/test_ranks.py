@@ -1,10 +1,6 @@
 """One process against two (gloo, CPU): the blocks give the same result, and the ranks of a fit do not drift apart."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,39 +14,14 @@ pytestmark = pytest.mark.multi
 N = 37  # odd, so that the last rank's part is shorter
 
 
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return door.getsockname()[1]
-
-
-def start(folder: Path, rank: int, world: int, port: int) -> subprocess.Popen:
-    place = {"WORLD_SIZE": world, "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    env = {**os.environ, "OMP_NUM_THREADS": "1", **{key: str(value) for key, value in place.items()}}
-    script = Path(__file__).with_name("rank.py")
-    return subprocess.Popen(
-        [sys.executable, str(script), str(folder)], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, drawn):
+def folder(tmp_path_factory, drawn, all_end_well):
     """What one process and then two wrote."""
     folder = tmp_path_factory.mktemp("ranks")
     np.save(folder / "pictures.npy", drawn(N, size=16))
     np.save(folder / "rows.npy", np.random.default_rng(0).normal(size=(101, 5)).astype(np.float32))
     for world in (1, 2):
-        port = free_port()
-        children = [start(folder, rank, world, port) for rank in range(world)]
-        try:
-            for child in children:
-                out, _ = child.communicate(timeout=120)
-                assert child.returncode == 0, f"a rank of {world} ended with {child.returncode}:\n{out[-3000:]}"
-        except subprocess.TimeoutExpired:
-            pytest.fail(f"the {world} ranks wait for each other")
-        finally:
-            for child in children:
-                child.kill()
+        all_end_well("rank.py", world, folder)
     return folder
 
 

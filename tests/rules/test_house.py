@@ -127,6 +127,8 @@ def test_no_arrow_runs_in_a_circle():
         ("timm", "networks/encoder.py"),
         ("sklearn.base", "estimators/clusterer.py"),
         ("rich", "run/progress.py"),
+        ("fsspec", "images/remote.py"),
+        ("ray", "fitting/on_ray.py"),
         ("jinja2", "report/page.py"),
     ],
 )

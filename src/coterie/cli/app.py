@@ -13,7 +13,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-Source = Annotated[str, typer.Argument(help="Folder, .zip, .txt list, .npy / .npz, .parquet, digits, torchvision:NAME/split, hf:NAME.")]
+Source = Annotated[str, typer.Argument(help="Folder, its url, .zip, .txt, .npy / .npz, .parquet, digits, torchvision:NAME/split, hf:NAME.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else there.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

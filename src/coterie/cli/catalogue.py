@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from coterie.cli import parts
 from coterie.cli.app import Cache, Device, Json, Precision, Source, Threads, answer, app
 from coterie.errors import printable
 
@@ -51,11 +52,14 @@ def encoders(json_: Json = False) -> None:
 @app.command()
 def features(
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .npy, .parquet or .safetensors file to write.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="A .npy, .parquet or .safetensors file, or FOLDER/ for parts.")],
     encoder: Annotated[str, typer.Option(help="See `coterie encoders`, any timm name, or auto.")] = "auto",
     weights: Annotated[Path | None, typer.Option(help="A local safetensors file, or the folder of a run.")] = None,
     image_size: Annotated[int | None, typer.Option(help="px; default: the encoder's own.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Weights that are not here may be downloaded.")] = False,
+    shard: parts.Shard = "0/1",
+    part_size: parts.PartSize = None,
+    on: parts.On = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -67,10 +71,17 @@ def features(
     from coterie.fitting import features as alone
     from coterie.run.devices import Devices
 
-    alone.check_name(output)
+    if wish := parts.wished(output, shard, part_size, on):
+        from coterie.fitting.streaming import Recipe
+
+        given = {"source": source, "encoder": encoder, "weights": weights, "image_size": image_size, "network": pretrained}
+        given |= {"cache": cache, "part_size": part_size}
+        parts.answer_with(wish, Recipe("features", given, device, precision, threads), on, json_)
+        return
+    alone.check_name(Path(output))
     with progress(json_) as display:
         made = alone.features(source, encoder, weights, image_size, Devices(device, precision, threads), cache, display, network=pretrained)
-    alone.write(made, output)
+    alone.write(made, Path(output))
     text = f"{len(made.paths):,} rows of {made.features_ND.shape[1]} dimensions ({made.encoder}), written to {output}"
     about = {"output": str(output), "n_images": len(made.paths), "dimensions": made.features_ND.shape[1], "encoder": made.encoder}
     answer(about | {"n_problems": made.n_problems}, json_, text)

@@ -18,6 +18,7 @@ from coterie.cli import (
     edits,  # noqa: F401
     evaluate,  # noqa: F401
     export,  # noqa: F401
+    parts,
     recut,  # noqa: F401
     refine,  # noqa: F401
     review,  # noqa: F401
@@ -111,8 +112,11 @@ def fit(
 def predict(
     run: RunFolder,
     source: Source,
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .parquet or .csv file to write.")],
+    output: Annotated[str, typer.Option("-o", "--output", help="A .parquet or .csv file to write, or FOLDER/ for parts.")],
     false_alarms: Annotated[float, typer.Option(metavar="SHARE", help="Of pictures that fit, called novel by mistake.")] = 0.05,
+    shard: parts.Shard = "0/1",
+    part_size: parts.PartSize = None,
+    on: parts.On = None,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -124,11 +128,17 @@ def predict(
     from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices
 
-    assignments.check_table_name(output)
+    if wish := parts.wished(output, shard, part_size, on):
+        from coterie.fitting.streaming import Recipe
+
+        given = {"folder": run, "source": source, "false_alarms": false_alarms, "cache": cache, "part_size": part_size}
+        parts.answer_with(wish, Recipe("predict", given, device, precision, threads), on, json_)
+        return
+    assignments.check_table_name(Path(output))
     new_pictures.check_rate(false_alarms)
     images, z_ND, p_NK = fitting.predict(run, source, Devices(device, precision, threads), cache)
     found = new_pictures.novelty(run, z_ND, false_alarms)
-    assignments.write_table(assignments.table(images.paths, p_NK, novel=found.novel_M, novelty=found.scores_M), output)
+    assignments.write_table(assignments.table(images.paths, p_NK, novel=found.novel_M, novelty=found.scores_M), Path(output))
     for note in (*images.notes, *images.doubts):
         print(printable(note), file=sys.stderr)
     shown.say_aside(images.problems)

@@ -6,7 +6,7 @@ score       distance / root of what is usual there: the mean cosine distance to 
 threshold   fitted rows get the same score with themselves and their copies left out; new pictures of the same kinds score as they do, so
             the quantile 1 - r of theirs is passed by a share r of those: the rate of false alarms
 
-Shapes: N fitted rows, S of them that are asked, M new rows, D feature, K neighbours.
+Shapes: N fitted rows, S of them that are asked, R some of them, M new rows, D feature, K neighbours.
 """
 
 import math
@@ -22,14 +22,34 @@ COPY = 1e-5  # cosine distance below which two rows are the same picture: float1
 COPIES = 20  # of a picture that are left out with it at most
 
 
-def novelty(fitted_ND: Tensor, new_MD: Tensor, k: int = NEIGHBOURS) -> Tensor:
-    """Scores (M,) float32, at least 0, on the device of the fitted rows. With fewer than `k` of those, all are looked at.
+class Usual:
+    """What is usual at each fitted row: the mean distance of its neighbours, found once for new rows that come a block at a time; for 1,024
+    rows together, always the same, so that no score depends on what was asked before."""
+
+    TOGETHER = 1024
+
+    def __init__(self, fitted_ND: Tensor, k: int = NEIGHBOURS):
+        self._fitted_ND, self._k = fitted_ND, k
+        self._found_N = torch.full((len(fitted_ND),), math.nan, device=fitted_ND.device)
+
+    def __call__(self, index_R: Tensor) -> Tensor:
+        for start in (index_R // self.TOGETHER).unique().mul(self.TOGETHER).tolist():
+            if self._found_N[start].isnan():
+                stop = min(start + self.TOGETHER, len(self._found_N))
+                rows = torch.arange(start, stop, device=index_R.device)
+                self._found_N[start:stop] = _usual(self._fitted_ND, rows, self._k)
+        return self._found_N[index_R]
+
+
+def novelty(fitted_ND: Tensor, new_MD: Tensor, k: int = NEIGHBOURS, usual: Usual | None = None) -> Tensor:
+    """Scores (M,) float32, at least 0, on the device of the fitted rows. With fewer than `k` of those, all are looked at. usual: of these
+    rows, where more new ones will come.
 
     InputError: no rows, rows that are not finite, columns that do not match.
     """
     if not len(new_MD):
         return fitted_ND.new_zeros(0, dtype=torch.float32)
-    return _score(fitted_ND, nearest(fitted_ND, min(k, len(fitted_ND)), new_MD.to(fitted_ND.device)), k)
+    return _score(fitted_ND, nearest(fitted_ND, min(k, len(fitted_ND)), new_MD.to(fitted_ND.device)), k, usual)
 
 
 def own_novelty(fitted_ND: Tensor, k: int = NEIGHBOURS, asked: int = ASKED) -> Tensor:
@@ -58,13 +78,17 @@ def threshold(own_S: Tensor, false_alarms: float) -> float:
     return max(math.sqrt(COPY), float(own_S.sort().values[max(1, rank) - 1]))
 
 
-def _score(fitted_ND: Tensor, near: Neighbours, k: int) -> Tensor:
+def _score(fitted_ND: Tensor, near: Neighbours, k: int, usual: Usual | None = None) -> Tensor:
     distance_M = 1 - near.similarity_NK.mean(1)
     if len(fitted_ND) < 2:
         return distance_M
     rows_R, place_MK = near.index_NK.unique(return_inverse=True)
-    usual_R = 1 - _others(fitted_ND, rows_R, k).similarity_NK.mean(1)
+    usual_R = _usual(fitted_ND, rows_R, k) if usual is None else usual(rows_R)
     return distance_M / usual_R[place_MK].mean(1).clamp(min=COPY).sqrt()
+
+
+def _usual(fitted_ND: Tensor, index_R: Tensor, k: int) -> Tensor:
+    return 1 - _others(fitted_ND, index_R, k).similarity_NK.mean(1)
 
 
 def _others(fitted_ND: Tensor, index_S: Tensor, k: int) -> Neighbours:

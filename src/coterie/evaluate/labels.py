@@ -82,7 +82,7 @@ def _merged(fine: Labels) -> Labels:
 def _folders(source: dict[str, Any], paths: list[str]) -> Labels:
     folders = [str(PurePosixPath(path).parent) for _, mine in split(source, paths) for path in mine]
     names = sorted(set(folders) - ({"."} if "parts" in source else set()))  # new pictures may lie in no folder, whatever the first did
-    if source["kind"] not in ("folder", "zip", "list") or len(names) < 2:
+    if source["kind"] not in ("folder", "zip", "list", "url") or len(names) < 2:
         raise InputError(
             f"--labels folders: the images of {source['name']} do not lie in sub-folders; give --labels FILE.csv with columns path,label"
         )

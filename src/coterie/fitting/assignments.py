@@ -185,10 +185,10 @@ def problems_of(images: Images) -> list[tuple[str, str]]:
     return told + [(f"({count} files)", f"skipped: {kind}; {WAY_OUT[kind]}") for kind, count in images.skipped.items()]
 
 
-def write_problems(folder: Path, problems: Sequence[tuple[str, str]]) -> None:
-    """problems.csv, with a row for each (path, reason)."""
+def write_problems(folder: Path, problems: Sequence[tuple[str, str]], name: str = "problems.csv") -> None:
+    """A csv with a row for each (path, reason)."""
     text = io.StringIO()
     rows = csv.writer(text)
     rows.writerow(["path", "reason"])
     rows.writerows(problems)
-    checkpoint.write(folder / "problems.csv", text.getvalue().encode())
+    checkpoint.write(folder / name, text.getvalue().encode())

@@ -46,6 +46,7 @@ def _read(name: str, hint: Any, value: Any) -> Any:
     kind, *bounds = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(kind) is Literal:
         words = get_args(kind)
+        value = str(value).lower() if isinstance(value, bool) else value  # true and false may be among the words
         if value not in words:
             raise InputError(f"setting {name}={value}: there are {', '.join(filter(None, words))}")
         return value

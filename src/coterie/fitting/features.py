@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from coterie.errors import InputError
 from coterie.fitting.encoders import AUTO
 from coterie.fitting.planning import plan as planned
-from coterie.images import default_cache
+from coterie.images import Images, default_cache
 from coterie.methods import pretext
 from coterie.networks.encoder import OWN
 from coterie.networks.weights import fetch
@@ -39,22 +39,37 @@ def features(
 ) -> Made:  # fmt: skip
     """The features of the pictures of `source`. Raises InputError where the encoder would be untrained."""
     devices = devices or Devices()
-    changes: dict[str, Any] = {"encoder": encoder, "pretext": "frozen"}
-    changes |= {"weights": str(weights.absolute())} if weights else {}
-    changes |= {"image_size": image_size} if image_size else {}
-    images, plan = planned(source, "scan", clusters=1, settings=changes, cache=cache, progress=progress)
-    config = plan.config
-    if not (config.weights or config.pretrained or config.encoder == "pixels"):
-        raise InputError(plan.encoder or f"encoder {config.encoder} is untrained; give its weights with --weights"
-                         + ("" if config.encoder in OWN else ", or take one of `coterie encoders`"))  # fmt: skip
-    if network:
-        fetch(config.encoder, config.image_size)
+    images, config = frozen(source, encoder, weights, image_size, network, cache=cache, progress=progress)
     run = Run(devices=devices, progress=progress, cache=cache or default_cache())
     try:
         z_ND = pretext.features_of(pretext.train(images, config, run), images, config, run)
     finally:
         run.close()
     return Made(z_ND.cpu().numpy(), images.paths, config.encoder, len(images.problems))
+
+
+def frozen(
+    source: Any, encoder: str, weights: Path | None, image_size: int | None, network: bool, preset: str | None = None,
+    cache: Path | None = None, progress: Silent | None = None,
+) -> tuple[Images, pretext.PretextConfig]:  # fmt: skip
+    """The pictures of `source`, opened at the size of the encoder, and its settings. Raises InputError where it would be untrained."""
+    changes: dict[str, Any] = {"encoder": encoder, "pretext": "frozen"}
+    changes |= {"weights": str(weights.absolute())} if weights else {}
+    changes |= {"image_size": image_size} if image_size else {}
+    images, plan = planned(source, "scan", clusters=1, preset=preset, settings=changes, cache=cache, progress=progress)
+    config = plan.config
+    if not (config.weights or config.pretrained or config.encoder == "pixels"):
+        raise InputError(plan.encoder or f"encoder {config.encoder} is untrained; give its weights with --weights"
+                         + ("" if config.encoder in OWN else ", or take one of `coterie encoders`"))  # fmt: skip
+    if network:
+        fetch(config.encoder, config.image_size)
+    return images, config
+
+
+def rows_of(z_ND: np.ndarray, paths: list[str]) -> pa.Table:
+    """The columns id, path, features of float32 (N, D)."""
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(z_ND.reshape(-1)), z_ND.shape[1])
+    return pa.table({"id": np.arange(len(paths)), "path": pa.array(paths, pa.string()), "features": listed})
 
 
 def check_name(path: Path) -> None:
@@ -67,17 +82,15 @@ def write(made: Made, path: Path) -> None:
     """The features as a file: .parquet with columns id, path, features; .safetensors with a tensor "features", .npy the array, and beside
     these two `<name>.csv` with id and path of each row."""
     check_name(path)
-    rows = pa.table({"id": np.arange(len(made.paths)), "path": pa.array(made.paths, pa.string())})
+    rows = rows_of(made.features_ND, made.paths)
     if path.suffix == ".parquet":
-        flat = pa.array(made.features_ND.reshape(-1))
-        listed = pa.FixedSizeListArray.from_arrays(flat, made.features_ND.shape[1])
-        write_atomically(path, lambda new: pq.write_table(rows.append_column("features", listed), new))
+        write_atomically(path, lambda new: pq.write_table(rows, new))
         return
     if path.suffix == ".npy":
         write_atomically(path, lambda new: _save(new, made.features_ND))
     else:
         write_atomically(path, lambda new: save_file({"features": made.features_ND}, new))
-    write_atomically(path.with_suffix(".csv"), lambda new: pyarrow.csv.write_csv(rows, new))
+    write_atomically(path.with_suffix(".csv"), lambda new: pyarrow.csv.write_csv(rows.select(["id", "path"]), new))
 
 
 def _save(path: Path, array: np.ndarray) -> None:

@@ -13,6 +13,7 @@ from coterie.images.parts import parts
 from coterie.run.files import read_assignments, read_features
 
 FALSE_ALARMS = 0.05
+MOST = 100_000  # fitted rows that new ones are compared with; of more, so many evenly spread: their own scores are then those among these
 
 
 class Novelty(NamedTuple):
@@ -42,13 +43,27 @@ def novelty(folder: Path, z_MD: Tensor, false_alarms: float = FALSE_ALARMS) -> N
 
     InputError: a rate that is none, a run whose features are missing or damaged.
     """
-    check_rate(false_alarms)
-    made = config_of(folder)
-    fitted_ND = torch.from_numpy(read_features(folder, made["source"]["n_images"])).to(z_MD.device)
-    if len(parts(made["source"])) > 1:
-        known_N = torch.from_numpy(read_assignments(folder)["cluster"].to_numpy() >= 0)
-        known_N[: n_fitted(made)] = True
-        fitted_ND = fitted_ND[known_N.to(z_MD.device)]
-    own_S = distance.own_novelty(fitted_ND)
-    scores_M, above = distance.novelty(fitted_ND, z_MD), distance.threshold(own_S, false_alarms)
-    return Novelty(scores_M, scores_M > above, above, max(false_alarms, distance.lowest_rate(own_S)))
+    return Known(folder, false_alarms, z_MD.device, once=True)(z_MD)
+
+
+class Known:
+    """What a run knows, for new features that come a block at a time, or `once`. Raises as `novelty`."""
+
+    def __init__(self, folder: Path, false_alarms: float, device: torch.device, once: bool = False):
+        check_rate(false_alarms)
+        made = config_of(folder)
+        fitted_ND = torch.from_numpy(read_features(folder, made["source"]["n_images"])).to(device)
+        if len(parts(made["source"])) > 1:
+            known_N = torch.from_numpy(read_assignments(folder)["cluster"].to_numpy() >= 0)
+            known_N[: n_fitted(made)] = True
+            fitted_ND = fitted_ND[known_N.to(device)]
+        if len(fitted_ND) > MOST:
+            fitted_ND = fitted_ND[torch.linspace(0, len(fitted_ND) - 1, MOST, dtype=torch.float64).long().to(device)]
+        own_S = distance.own_novelty(fitted_ND)
+        self._fitted_ND, self._usual = fitted_ND, None if once else distance.Usual(fitted_ND)
+        self._threshold = distance.threshold(own_S, false_alarms)
+        self.false_alarms = max(false_alarms, distance.lowest_rate(own_S))
+
+    def __call__(self, z_MD: Tensor) -> Novelty:
+        scores_M = distance.novelty(self._fitted_ND, z_MD, usual=self._usual)
+        return Novelty(scores_M, scores_M > self._threshold, self._threshold, self.false_alarms)

@@ -144,7 +144,7 @@ def describe(source: Any, images: Images) -> dict[str, Any]:
     """The source as config.json keeps it: what it is called, where it lies, what its content is."""
     path = {}
     if isinstance(source, (str, Path)):
-        path = {"path": str(source) if images.kind in ("named", "dataset") else os.path.abspath(os.path.expanduser(source))}
+        path = {"path": str(source) if images.kind in ("named", "dataset", "url") else os.path.abspath(os.path.expanduser(source))}
     return {
         "kind": images.kind,
         "name": images.name if images.kind in ("named", "dataset") else Path(images.name).name or images.name,

@@ -55,7 +55,7 @@ def fit(
         raise InputError(
             "--seeds fits one after the other, in one process: start it without torchrun, or fit each --seed in a run of its own"
         )
-    with _mine(folder, devices):
+    with _mine(folder, devices), devices.together():
         if devices.rank == 0:
             _check_folder(folder, plan)
         devices.wait()

@@ -38,7 +38,7 @@ def finish(part: Path, final: Path, size: int, wanted: deep.Wanted) -> None:
         open(whole / "journal.jsonl", "wb") as kept,
     ):
         for line in lines:
-            block = b"".join(_row(pixels.read(size * size * 3), read, numbers, size, levels) for read in line.reads if not read.reason)
+            block = b"".join(row_of(pixels.read(size * size * 3), read, numbers, size, levels) for read in line.reads if not read.reason)
             done.write(block)
             kept.write(journal.written(line._replace(numbers=0, crc=zlib.crc32(block))))
         for file in (done, kept):
@@ -49,7 +49,8 @@ def finish(part: Path, final: Path, size: int, wanted: deep.Wanted) -> None:
     shutil.rmtree(part)
 
 
-def _row(row: bytes, read: workers.Read, numbers: IO[bytes], size: int, levels: deep.Levels) -> bytes:
+def row_of(row: bytes, read: workers.Read, numbers: IO[bytes], size: int, levels: deep.Levels) -> bytes:
+    """The pixels of a picture: `row`, or what the next of the `numbers` become where it is deep."""
     if read.range is None:
         return row
     shape = size, size, read.range.channels

@@ -20,6 +20,7 @@ from coterie.images.deep import Levels, Wanted
 from coterie.images.named import is_named, load_named
 from coterie.images.names import shown
 from coterie.images.pictures import from_pictures
+from coterie.images.remote import below, is_url
 from coterie.images.sources import Source, kind_of_file, open_source, paths_list
 from coterie.images.store import Progress, default_cache, stored
 
@@ -36,10 +37,11 @@ def open_images(
 ) -> Images:
     """Any source of pictures as Images.
 
-    `source`: the path of a folder, .zip, .txt list, .npy, .npz or .parquet file; `digits`, `torchvision:NAME/split` or `hf:NAME/split` (a
-    folder of such a name is written ./digits); an array or tensor; a list of paths or pictures, kept in its order; a torch or HF dataset;
-    or Images. `size`: side of the working square in pixels; None means 96 for files and the native size for arrays. `cache`: folder of the
-    decoded store. A file with more than `max_pixels` is a problem, as is whatever else in a list or dataset is no picture.
+    `source`: the path of a folder, .zip, .txt list, .npy, .npz or .parquet file; the url of a folder, such as s3://...; `digits`,
+    `torchvision:NAME/split` or `hf:NAME/split` (a folder of such a name is written ./digits); an array or tensor; a list of paths or
+    pictures, kept in its order; a torch or HF dataset; or Images. `size`: side of the working square in pixels; None means 96 for files
+    and the native size for arrays. `cache`: folder of the decoded store. A file with more than `max_pixels` is a problem, as is whatever
+    else in a list or dataset is no picture.
     `progress(stage, done, total)` is called while files are decoded. `white`: the value of white in pictures of more than 8 bits, 0 is
     black then; 0.0 takes both from the set, `levels` from another one (`Images.levels`). `download`: whether a named set may be fetched;
     say False for a name that the user did not give. InputError, with the name, when there is nothing to read or it makes no sense.
@@ -67,17 +69,29 @@ def open_images(
 def _from_name(
     name: str, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted, download: bool
 ) -> Images:
+    if (files := files_named(name)) is not None:
+        return _from_files(files, size, cache, max_pixels, progress, wanted)
+    if not is_named(name):
+        return from_array(load_array(Path(os.path.expanduser(name)), shown(name)), shown(name), "array", size)
+    known = load_named(name, download)
+    if isinstance(known.pictures, np.ndarray):
+        return from_array(known.pictures, name, "named", size, known.n_classes)
+    return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
+
+
+def files_named(name: str) -> Source | None:
+    """The source of picture files that a name stands for; None where it is a named set or the file of an array. InputError when it is
+    nothing of these."""
     if is_named(name):
-        known = load_named(name, download)
-        if isinstance(known.pictures, np.ndarray):
-            return from_array(known.pictures, name, "named", size, known.n_classes)
-        return from_pictures(known.pictures, name, "named", size, max_pixels, known.n_classes, wanted)
+        return None
+    if is_url(name):
+        return below(name)
     if not name:
         raise InputError("the source has an empty name; name a folder or a file, or . for the current folder")
     path = Path(os.path.expanduser(name))
     if path.suffix.lower() in (".npy", ".npz") and stat.S_ISREG(kind_of_file(path, shown(name))):
-        return from_array(load_array(path, shown(name)), shown(name), "array", size)
-    return _from_files(open_source(path, shown(name)), size, cache, max_pixels, progress, wanted)
+        return None
+    return open_source(path, shown(name))
 
 
 def _from_files(source: Source, size: int | None, cache: Path, max_pixels: int, progress: Progress | None, wanted: Wanted) -> Images:

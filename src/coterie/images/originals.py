@@ -41,7 +41,12 @@ def originals(source: dict[str, Any], at: Path | None, paths: Sequence[str]) -> 
     given = str(at or source.get("path") or "")
     if kind == "list" and not given:  # given in Python: nothing but the run names its files, and the digests show whether they are those
         return _items(paths_list(paths, "list", Path()), paths, "the list")
-    if kind not in ("folder", "list", "zip", "parquet"):
+    if kind == "url" and at is None:
+        raise InputError(
+            f"the pictures of this run lie at {given}, and this command uses no network; copy them here and say with --source where they "
+            "lie, or use --to csv or parquet"
+        )
+    if kind not in ("url", "folder", "list", "zip", "parquet"):
         return _arrays(str(source.get("name")) if kind == "named" else given, paths)
     root = Path(given)
     if not given or not root.exists():

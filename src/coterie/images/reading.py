@@ -1,9 +1,14 @@
 """Whole files in memory: a bounded number of bytes of them, however many there are and however large they are."""
 
 import threading
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 
 from coterie.images import decode, workers
 from coterie.images.sources import Source
+from coterie.run import machine
 
 PER_CORE = 32 << 20  # bytes of files that wait or are decoded, for each core; a process has one more file in its hands
 PIECE = 8 << 20  # bytes of files that are decoded in one go
@@ -30,6 +35,31 @@ class Budget:
         with self._changed:
             self._held -= count
             self._changed.notify_all()
+
+
+def together(size: int) -> int:
+    """How many pictures of size x size are decoded in one go at most: 64, or 4 MB of pixels."""
+    return max(1, min(64, (4 << 20) // (size * size * 3)))
+
+
+def in_order(source: Source, pieces: Iterable[range], size: int, max_pixels: int, count: int) -> Generator[workers.Chunk, None, None]:
+    """The items of each piece, decoded in parallel, in order. count: of all of them, about. `pieces` is read as far ahead as cores need."""
+    cores, most = machine.cores(), decode.most_bytes(max_pixels)
+    budget = Budget(cores * PER_CORE)
+    with ExitStack() as stack:
+        work: workers.Threads | workers.Processes
+        work = workers.Threads(cores, size, max_pixels) if count < workers.MANY else workers.Processes(cores, size, max_pixels)
+        stack.enter_context(work)
+        readers = max(2 * cores, source.at_once)  # of two a core half read files while the others decode or wait
+        pool = ThreadPoolExecutor(readers, thread_name_prefix="decode")
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting: deque[Future[workers.Chunk]] = deque()
+        for piece in pieces:
+            waiting.append(pool.submit(decoded, source, piece.start, piece.stop, most, budget, work))
+            if len(waiting) > 2 * readers:  # bounds the memory of finished chunks
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def decoded(source: Source, first: int, last: int, most: int, budget: Budget, work: workers.Work) -> workers.Chunk:

@@ -41,6 +41,7 @@ class Source:
     reader: Reader
     place: str = ""
     skipped: dict[str, int] = field(default_factory=dict)
+    at_once: int = 0  # reads that should wait side by side, where each waits long; 0: as many as the cores can decode
 
     def read(self, i: int, most: int) -> bytes:
         """Bytes of item i; Unreadable, with the reason, when they cannot be had or are more than `most`."""

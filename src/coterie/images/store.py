@@ -16,9 +16,7 @@ import mmap
 import os
 import re
 import shutil
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -189,22 +187,10 @@ def _build(source: Source, size: int, max_pixels: int, part: Path, progress: Pro
 
 def _decoded(source: Source, first: int, size: int, max_pixels: int) -> Generator[workers.Chunk, None, None]:
     """Chunks of items from `first` on, decoded in parallel, in order."""
-    cores, total = machine.cores(), len(source.items)
-    step = max(1, min(64, (4 << 20) // (size * size * 3), (total - first) // (8 * cores)))
-    most, budget = decode.most_bytes(max_pixels), reading.Budget(cores * reading.PER_CORE)
-    with ExitStack() as stack:
-        work: workers.Threads | workers.Processes
-        work = workers.Threads(cores, size, max_pixels) if total - first < workers.MANY else workers.Processes(cores, size, max_pixels)
-        stack.enter_context(work)
-        pool = ThreadPoolExecutor(2 * cores, thread_name_prefix="decode")  # half of them read files while the others decode or wait
-        stack.callback(pool.shutdown, cancel_futures=True)
-        waiting: deque[Future[workers.Chunk]] = deque()
-        for start in range(first, total, step):
-            waiting.append(pool.submit(reading.decoded, source, start, min(start + step, total), most, budget, work))
-            if len(waiting) > 4 * cores:  # bounds the memory of finished chunks
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    total = len(source.items)
+    step = max(1, min(reading.together(size), (total - first) // (8 * machine.cores())))
+    pieces = (range(start, min(start + step, total)) for start in range(first, total, step))
+    return reading.in_order(source, pieces, size, max_pixels, total - first)
 
 
 def _some_can_be_had(source: Source, most: int, reads: Sequence[Read], first: int = 0) -> bool:

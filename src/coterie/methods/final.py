@@ -23,6 +23,7 @@ from coterie.clustering.rows import means
 from coterie.images import Images
 from coterie.methods.bounds import Count, Whole
 from coterie.methods.fitted import Fitted
+from coterie.methods.near import Approximate, approximately
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.sizes import Sizes, of_any_size
 from coterie.networks.encoder import PRECOMPUTED, Encoder, build, features
@@ -41,7 +42,7 @@ class Config(PretextConfig):
 
     final: Final = "diffusion"  # or k-means, as PCP's paper has it (fig. 5), or heads
     whiten: bool = True  # the features are the backbone's, whitened to `projection` components, one for 10 images at most; else as they are
-    approximate: bool = False  # neighbours through faiss (pip install faiss-cpu) and not exactly: for a million images and more
+    approximate: Approximate = "auto"  # neighbours through faiss and not exactly; auto: of 100,000 images and more, on a CPU
     final_neighbors: Count = 20  # of diffusion
     final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
     sizes: Sizes = "auto"  # of the kinds (diffusion, SCAN, SPICE): even or uneven; auto: uneven where the features show it
@@ -54,8 +55,9 @@ def assign(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
     z_ND = run.once("features", features, encoder, images, run)
     if config.final == "heads":
         return Fitted.from_parts(encoder, heads(z_ND, config, run), z_ND)
+    approximate = config.final == "diffusion" and approximately(config.approximate, z_ND, run)
     labels_N = run.once("clusters", clusters_of, z_ND, config.n_clusters, config.final, config.final_neighbors, config.final_steps,
-                        config.restarts, run, config.approximate)  # fmt: skip
+                        config.restarts, run, approximate)  # fmt: skip
     if config.final == "diffusion":
         labels_N = of_any_size(z_ND, labels_N, config.sizes, config.n_clusters, run)
     head: Centroids = run.new("centroids", Centroids, z_ND.shape[1], config.n_clusters)  # type: ignore[assignment]

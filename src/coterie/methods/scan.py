@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from coterie import augment
-from coterie.clustering.neighbours import Neighbours, nearest, neighbourhood, with_itself
+from coterie.clustering.neighbours import neighbourhood, with_itself
 from coterie.clustering.spaces import Reduced, reduced
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
 from coterie.learning.losses import by_rank, confident_cross_entropy, scan_loss, softmax
 from coterie.learning.pseudo_labels import confident
 from coterie.learning.schedule import cosine, set_rate
-from coterie.methods import pretext
+from coterie.methods import near, pretext
 from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
@@ -97,8 +97,7 @@ def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
 def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
     """Stage 2: the nearest others of each image, (N, K) int64."""
     count = min(config.n_neighbors, len(z_ND) - 1) or neighbourhood(len(z_ND), config.n_clusters, PUBLISHED)
-    found: Neighbours = run.once("neighbours", nearest, z_ND, count, None, config.approximate)
-    return found.index_NK
+    return near.neighbours(z_ND, count, config.approximate, run)
 
 
 def heads_of(config: Config) -> int:

@@ -22,14 +22,13 @@ from torch.optim import SGD, Adam
 from coterie import augment
 from coterie.augment import Augment
 from coterie.clustering.kmeans import pca_whiten
-from coterie.clustering.neighbours import nearest
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, discord, vital_signs
 from coterie.learning.losses import cross_entropy, distribution_entropy, double_softmax_cross_entropy, fixmatch, softmax
 from coterie.learning.pseudo_labels import prototype, prototype_losses, reliable
 from coterie.learning.schedule import cosine, fixmatch_cosine, set_rate, trapezoid
-from coterie.methods import narrow, pretext
+from coterie.methods import narrow, near, pretext
 from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Share, SomeShare, Whole
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import Final, assign
@@ -99,7 +98,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
 def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitted:
     """Stages 2 and 3."""
     z_ND = pretext.features_of(encoder, images, config, run)
-    neighbours_NK = run.once("neighbours", nearest, z_ND, min(NEIGHBOURS, len(images) - 1), None, config.approximate).index_NK
+    neighbours_NK = near.neighbours(z_ND, min(NEIGHBOURS, len(images) - 1), config.approximate, run)
     head = learn_prototypes(encoder, z_ND, neighbours_NK, images, config, run)
     if config.train_encoder:
         z_ND = run.once("features-prototypes", features, encoder, images, run)

@@ -58,7 +58,7 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     z_Nd, widths, index_NK = rows.rows_Nd, rows.widths.tolist(), found.index_NK[:, :count]
     heads: Heads = run.new("labelling", Heads, z_Nd.shape[1], config.n_clusters, config.n_heads)  # type: ignore[assignment]
     frozen.begin(heads, z_ND, z_Nd, found, count, config, run)
-    probes = run.new("classifiers", classifiers, widths, config.n_clusters, config.n_heads)
+    probes = run.new("classifiers", Classifiers, widths, config.n_clusters, config.n_heads)
     best = heads.select(0)
     optimizer, inner = Adam(heads.parameters()), Adam(probes.parameters(), config.inner_rate)
     batch_size = min(config.batch, len(z_Nd))
@@ -76,7 +76,7 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
             for _ in range(config.inner_steps):
                 run.step(misfit(probes, parts, tau_HBK.detach()), inner)
             with torch.no_grad():
-                said = [probe(part) for probe, part in zip(probes.children(), parts)]
+                said = probes(parts)
             loss_H = turtle_loss(tau_HBK, said, config.entropy_weight)
             run.step(loss_H.sum(), optimizer)
         with torch.no_grad():
@@ -90,15 +90,21 @@ def label(z_ND: Tensor, config: Config, run: Run) -> UnitHeads:
     return folded(best, rows)
 
 
-def classifiers(widths: list[int], k: int, n_heads: int) -> nn.ModuleList:
+class Classifiers(nn.ModuleList):
     """A linear classifier in each space, for each of the heads."""
-    return nn.ModuleList(Heads(width, k, n_heads) for width in widths)
+
+    def __init__(self, widths: list[int], k: int, n_heads: int):
+        super().__init__(Heads(width, k, n_heads) for width in widths)
+
+    def forward(self, parts: tuple[Tensor, ...]) -> list[Tensor]:
+        """The features of each space (B, d) -> the logits there (H, B, K)."""
+        return [probe(part) for probe, part in zip(self, parts)]
 
 
 def misfit(probes: nn.Module, parts: tuple[Tensor, ...], labels_HBK: Tensor) -> Tensor:
     """How far the classifiers are from the labels: the inner problem's cross-entropy, summed over spaces and heads."""
     k = labels_HBK.shape[-1]
-    said = (probe(part).mT.reshape(-1, k, labels_HBK.shape[1]) for probe, part in zip(probes.children(), parts))
+    said = (logits_HBK.mT.reshape(-1, k, labels_HBK.shape[1]) for logits_HBK in probes(parts))
     return sum((F.cross_entropy(logits_HKB, labels_HBK.mT, reduction="sum") / labels_HBK.shape[1] for logits_HKB in said), torch.zeros(()))
 
 

@@ -19,7 +19,7 @@ def load_weights(encoder: Encoder, file: Path) -> None:
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
-    file = file / "model.safetensors" if file.is_dir() else file
+    file = weights_file(file)
     if file.exists() and not file.is_file():  # a pipe would be waited for without end, whatever signal comes
         raise InputError(f"--weights {file}: a pipe or a device, not a file; write what it gives to a file")
     try:
@@ -51,9 +51,14 @@ def load_weights(encoder: Encoder, file: Path) -> None:
         encoder.standardise(*published_colours(encoder.backbone))
 
 
+def weights_file(file: str | Path) -> Path:
+    """What --weights names: a file, or that of the run whose folder it is."""
+    return Path(file) / "model.safetensors" if Path(file).is_dir() else Path(file)
+
+
 def encoder_of_run(file: Path) -> str | None:
     """The name of the encoder that a run (its folder, or the model.safetensors in it) holds; None for any other file."""
-    file = file / "model.safetensors" if file.is_dir() else file
+    file = weights_file(file)
     try:
         return checkpoint.load(file)["encoder"]
     except (

@@ -6,8 +6,8 @@ A single process needs no accelerate at all, so that predicting one picture stay
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,19 @@ class Devices:
         from accelerate.utils import operations
 
         return getattr(operations, name)(x.contiguous(), **options)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Inside it the end of another rank is an InputError that says so, and not what the library of the collectives makes of it."""
+        try:
+            yield
+        except RuntimeError as error:
+            if self.world == 1 or not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
+                raise
+            raise InputError(
+                f"another process of this fit ended, or cannot be reached (noticed by rank {self.rank} of {self.world}); what it "
+                "said tells why; the same command continues, with as many processes or with another number"
+            ) from error
 
 
 class Shared(nn.parallel.DistributedDataParallel):

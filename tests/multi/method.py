@@ -1,0 +1,38 @@
+"""What each of some processes does: method.py ROWS RUN METHOD [DIES_AT]: a tiny fit of pictures (N, H, W, 3) or features (N, D); with
+DIES_AT the last rank kills itself at that line of history. Ends as the command line does."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from coterie import fitting
+from coterie.cli import door
+from coterie.run import Run
+from coterie.run.devices import Devices
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from systems.runs import TINY  # noqa: E402
+
+
+def main(rows: str, folder: str, name: str, dies_at: str = "0") -> None:
+    devices, given = Devices("cpu", "fp32", 1), np.load(rows)
+    settings = TINY[name] | ({"encoder": "precomputed"} if given.ndim == 2 else {})
+    images, plan = fitting.plan(given, name, clusters=4, preset="quick", settings=settings)
+    if devices.rank == devices.world - 1 and int(dies_at):
+        log, left = Run.log, [int(dies_at)]
+
+        def dying(self: Run, **scalars: object) -> None:
+            log(self, **scalars)
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Run.log = dying  # type: ignore[method-assign]
+    fitting.fit(images, plan, Path(folder), devices=devices)
+
+
+if __name__ == "__main__":
+    door.enter(lambda: main(*sys.argv[1:]), (), KeyboardInterrupt)
