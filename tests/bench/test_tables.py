@@ -69,7 +69,7 @@ def test_the_page_is_that_of_the_rows(whole):
     from coterie.bench.rows import Rows
 
     page = (whole / "overview.md").read_text()
-    assert page.startswith(table("overview").text(Rows(whole / "overview.csv").all))
+    assert page.startswith(table("overview").text(Rows(whole / "overview.csv").all, Rows(whole / "overview_pairs.csv").all))
     found = [row for row in rows(whole) if row["method"] == "scan"]
     mean = sum(float(row["acc"]) for row in found) / 2
     assert f"| `scan` | 2 | {mean:.3f} | {min(float(row['acc']) for row in found):.3f} |" in page
@@ -85,6 +85,18 @@ def test_columns_say_what_was_done_and_on_what(whole):
     assert float(row["oracle"]) >= 0.1 and row["images"] == "60" and row["clusters"] == "10"
     if sys.platform == "linux":
         assert int(row["peak_mb"]) > 100
+
+
+def test_lines_are_compared_with_the_best_one(whole):
+    """The difference in the row of the pair is that of the rows of the two."""
+    with (whole / "overview_pairs.csv").open(newline="") as file:
+        (pair,) = csv.DictReader(file)
+    mean = {name: sum(float(row["acc"]) for row in rows(whole) if row["method"] == name) / 2 for name in ("kmeans", "scan")}
+    best, other = sorted(mean, key=lambda name: -mean[name])
+    assert (pair["best_method"], pair["method"], pair["seeds"]) == (best, other, "100 101")
+    assert float(pair["difference"]) == pytest.approx(mean[best] - mean[other], abs=2e-4)
+    assert float(pair["low"]) <= float(pair["difference"]) <= float(pair["high"])
+    assert f"| `{other}` | {float(pair['difference']):.3f} | {float(pair['low']):.3f} |" in (whole / "overview.md").read_text()
 
 
 def asked(folder: Path, **more) -> Asked:

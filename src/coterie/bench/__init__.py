@@ -40,13 +40,15 @@ class Asked:
 
 @dataclass(frozen=True)
 class Table:
-    """`fill` makes the rows that are not there; `text` is the page of rows, without the place of any file in it; `draw` its plot."""
+    """`fill` makes the rows that are not there, `compare` those of pairs of lines; `text` is the page of both, with no place of
+    a file in it; `draw` its plot."""
 
     name: str
     title: str
     fill: Callable[[Asked, "Rows"], None]
-    text: Callable[[list[dict[str, str]]], str]
+    text: Callable[[list[dict[str, str]], list[dict[str, str]]], str]
     draw: Callable[[list[dict[str, str]], Path], None] | None = None
+    compare: Callable[[Asked, "Rows", "Rows"], None] | None = None
 
 
 def table(name: str) -> Table:
@@ -71,8 +73,14 @@ def make(name: str, asked: Asked) -> dict[str, Any]:
         one.fill(asked, rows)
         if not rows.all:
             raise InputError(f"{name} has no row: {', '.join(asked.sets) or 'none of its sets'} could be had")
-        disk.write(asked.page / f"{name}.md", one.text(rows.all).encode())
-        if one.draw:
-            one.draw(rows.all, asked.page / f"{name}.png")
+        pairs = Rows(asked.output / f"{name}_pairs.csv")
+        if one.compare:
+            one.compare(asked, rows, pairs)
+        disk.write(asked.page / f"{name}.md", one.text(rows.all, pairs.all).encode())
+        try:
+            if one.draw:
+                one.draw(rows.all, asked.page / f"{name}.png")
+        except ImportError:
+            asked.say("no plot, which needs matplotlib: pip install matplotlib, and the same command draws it")
     told = {"table": name, "rows": len(rows.all), "new": len(rows.all) - before}
     return told | {"csv": str(rows.path), "page": str(asked.page / f"{name}.md")}

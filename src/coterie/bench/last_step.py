@@ -7,7 +7,7 @@ whitened features, as every method with a last step has them.
 from collections.abc import Iterator
 from functools import partial
 
-from coterie.bench import Asked, Table, fits, page, plot
+from coterie.bench import Asked, Table, fits, page, pairs, plot
 from coterie.bench.fits import Fit
 from coterie.methods import method
 
@@ -40,4 +40,5 @@ TABLE = Table(
     fill=partial(fits.fill, fits=runs),
     text=partial(page.text, heading="Features and last steps", about=ABOUT, named=named, csv="last-step.csv"),
     draw=partial(plot.draw, named=named),
+    compare=partial(pairs.compare, fits=runs),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from coterie.bench import OWN, Asked, Table, fits, page, plot
+from coterie.bench import OWN, Asked, Table, fits, page, pairs, plot
 from coterie.bench.fits import Fit
 from coterie.methods import method
 
@@ -34,4 +34,5 @@ TABLE = Table(
     fill=partial(fits.fill, fits=runs),
     text=partial(page.text, heading="Every method on every set", about=ABOUT, named=named, csv="overview.csv"),
     draw=partial(plot.draw, named=named),
+    compare=partial(pairs.compare, fits=runs),
 )  # fmt: skip

@@ -30,14 +30,21 @@ def grouped(rows: list[Row], columns: tuple[str, ...]) -> dict[tuple[str, ...], 
     return found
 
 
-def text(rows: list[Row], heading: str, about: str, named: Callable[[Row], str], csv: str) -> str:
-    """The page. about: what was run, in a paragraph; named: what a line is called; csv: the file that the rows are in.
+def text(rows: list[Row], pairs: list[Row], heading: str, about: str, named: Callable[[Row], str], csv: str) -> str:
+    """The page. pairs: rows of lines against the best one; about: what was run, in a paragraph; named: what a line is called; csv: the file
+    that the rows are in.
 
     Raises InputError where the rows have other columns than those of a table of fits.
     """
     if missing := {*GROUP, *SECTION, *BLIND, "acc", "seed", "commit", "seconds", "device"} - set(rows[0]):
         raise InputError(f"{csv} has no column {', '.join(sorted(missing))}; move it away")
-    parts = [f"# {heading}\n", about, LEGEND, *(_section(some, named, csv) for some in grouped(rows, SECTION).values())]
+    parts = [
+        f"# {heading}\n",
+        about,
+        LEGEND,
+        f"![ACC of each line]({csv.replace('.csv', '.png')})\n",
+        *(_section(some, pairs, named, csv) for some in grouped(rows, SECTION).values()),
+    ]
     ranks = _ranks(rows)
     return "\n".join([*parts, *([ranks] if ranks else [])])
 
@@ -51,7 +58,7 @@ Papers' numbers are landmarks: larger networks, all pictures, hundreds of times 
 """
 
 
-def _section(rows: list[Row], named: Callable[[Row], str], csv: str) -> str:
+def _section(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv: str) -> str:
     first = rows[0]
     how = "the set's own preset" if first["preset"] == OWN else f"preset `{first['preset']}`"
     how += f", at most {float(first['budget']):g} s a fit" if first["budget"] else ""
@@ -64,7 +71,26 @@ def _section(rows: list[Row], named: Callable[[Row], str], csv: str) -> str:
     versions = "; ".join(f"coterie {ours}, torch {torch}" for ours, torch in grouped(rows, ("coterie", "torch")))
     told = f"Rows: `{csv}`. {count(int(first['images']), 'picture')}, {first['clusters']} kinds; {how}; "
     told += f"fitted and scored on the same pictures ({first['protocol']}). Seeds {', '.join(map(str, seeds))}. {places}; {versions}."
-    return "\n".join([f"## {title(first['set'])}, {how}\n", told, "", HEAD, *lines, ""])
+    return "\n".join([f"## {title(first['set'])}, {how}\n", told, "", HEAD, *lines, "", *_behind(rows, pairs, named, csv)])
+
+
+def _behind(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv: str) -> list[str]:
+    """How far the lines are behind the best one, by its newest pairs: those of the most seeds."""
+    mine = [pair for pair in pairs if all(pair[name] == rows[0][name] for name in SECTION)]
+    most = max((len(pair["seeds"].split()) for pair in mine), default=0)
+    mine = [pair for pair in mine if len(pair["seeds"].split()) == most]
+    if not mine:
+        return []
+    best = {name: mine[-1][f"best_{name}"] for name in GROUP}
+    mine = [pair for pair in mine if all(pair[f"best_{name}"] == best[name] for name in GROUP)]
+    told = (
+        f"Behind {named(rows[0] | best)}, in ACC, and where 95 of 100 draws lie of as many of these pictures and seeds, the same for both"
+    )
+    head = [f"{told} (`{csv.replace('.csv', '_pairs.csv')}`):", "", "| | behind | from | to |", "|---|---|---|---|"]
+    lines = [
+        f"| {named(rows[0] | pair)} | {' | '.join(f'{float(pair[name]):.3f}' for name in ('difference', 'low', 'high'))} |" for pair in mine
+    ]
+    return [*head, *lines, ""]
 
 
 def _line(rows: list[Row], named: Callable[[Row], str]) -> str:

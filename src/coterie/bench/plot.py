@@ -7,17 +7,14 @@ from typing import Any
 
 from coterie.bench.page import GROUP, SECTION, Row, grouped
 from coterie.bench.sets import title
-from coterie.errors import InputError
 
 COLOUR, SOFT = "#3a6fb0", "#68686e"
 
 
 def draw(rows: list[Row], path: Path, named: Callable[[Row], str]) -> None:
-    """Writes the .png. Raises InputError where matplotlib is not installed."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError("the plot needs matplotlib: pip install coterie[bench]") from error
+    """Writes the .png. ImportError where matplotlib is not installed."""
+    import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
