@@ -21,6 +21,7 @@ from coterie.evaluate.protocol import evaluate
 from coterie.run.checkpoint import fingerprint
 from coterie.run.files import read_config, read_history, read_json, read_trace
 
+KEY = ("method", "features", "options", "set", "protocol", "preset", "schedule", "budget", "seed")  # what tells rows apart
 SCORES = ("acc", "nmi", "ari", "many_to_one", "baseline_acc", "features_kmeans_acc")  # by labels, of evaluate
 BLIND = ("score", "agreement", "stability")  # without labels, of the verdict
 WHOLE = "whole"  # the protocol: fitted on all pictures of the set, and scored on the same
@@ -40,7 +41,8 @@ class Fit:
         """The columns that tell rows apart."""
         of = self.features.method if self.features else ""
         key = {"method": self.method, "features": of, "options": json.dumps(self.options, sort_keys=True), "set": self.set}
-        return key | {"protocol": WHOLE, "preset": asked.preset, "budget": f"{asked.budget:g}" if asked.budget else "", "seed": self.seed}
+        key |= {"protocol": WHOLE, "preset": asked.preset, "schedule": "gpu" if asked.devices.device.type == "cuda" else "cpu"}
+        return key | {"budget": f"{asked.budget:g}" if asked.budget else "", "seed": self.seed}
 
 
 def fill(asked: Asked, rows: Rows, fits: Callable[[Asked], Iterator[Fit]]) -> None:
@@ -90,7 +92,7 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
     preset = pictures.preset if asked.preset == OWN else asked.preset
     images, plan = fitting.plan(
         str(pictures.pictures), one.method, clusters=pictures.n_classes, preset=preset, settings=settings, seed=one.seed,
-        gpu=fitting.schedule_of(run, asked.devices.device.type == "cuda"), cache=asked.cache,
+        gpu=asked.devices.device.type == "cuda", cache=asked.cache,
     )  # fmt: skip
     fitting.fit(images, plan, run, devices=asked.devices, time_budget=asked.budget, cache=asked.cache)
     return run

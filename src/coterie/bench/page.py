@@ -16,7 +16,7 @@ from coterie.report.wording import count
 LEAST = 3  # runs, from which a deviation is told
 RANKED = 5  # rows of a set, from which a rank correlation is told
 GROUP = ("method", "features", "options")  # what one line of a page is; its rows differ by the seed
-SECTION = ("set", "preset", "budget", "protocol")
+SECTION = ("set", "preset", "schedule", "budget", "protocol")
 Row = dict[str, str]
 COLUMNS = ("", "runs", "ACC", "worst", "NMI", "ARI", "oracle", "k-means on its features", "k-means returned", "seconds", "")
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
@@ -61,6 +61,7 @@ Papers' numbers are landmarks: larger networks, all pictures, hundreds of times 
 def _section(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv: str) -> str:
     first = rows[0]
     how = "the set's own preset" if first["preset"] == OWN else f"preset `{first['preset']}`"
+    how += ", its schedule for a GPU" if first["schedule"] == "gpu" else ""
     how += f", at most {float(first['budget']):g} s a fit" if first["budget"] else ""
     lines = [_line(some, named) for some in grouped(rows, GROUP).values()]
     seeds = sorted({int(row["seed"]) for row in rows})

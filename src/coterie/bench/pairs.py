@@ -10,7 +10,7 @@ import numpy as np
 
 from coterie import fitting
 from coterie.bench import Asked
-from coterie.bench.fits import Fit, folder_of
+from coterie.bench.fits import KEY, Fit, folder_of
 from coterie.bench.page import GROUP, SECTION, Row, grouped
 from coterie.bench.rows import Rows
 from coterie.bench.sets import prepared
@@ -32,7 +32,7 @@ def compare(asked: Asked, rows: Rows, pairs: Rows, fits: Callable[[Asked], Itera
 
 
 def _key(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in ("method", "features", "options", "set", "protocol", "preset", "budget", "seed"))
+    return tuple(row[name] for name in KEY)
 
 
 def _pair(best: list[Row], line: list[Row], fits: dict[tuple[str, ...], Fit], asked: Asked, pairs: Rows) -> None:

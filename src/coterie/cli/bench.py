@@ -42,10 +42,13 @@ def bench(
     room.table(table)  # refuses a name that is none, before torch is loaded
     from coterie.run.devices import Devices
 
+    devices = Devices(device, precision, threads)
+    if devices.world > 1:
+        raise InputError("bench fits one after the other, in one process: start it without torchrun")
     with progress(json_) as display:
         asked = room.Asked(
             output, page or output, keep or output / "runs", range(first_seed, first_seed + seeds), seconds(budget, "--budget"), preset,
-            _words(methods), _words(sets), data, cache or default_cache(), Devices(device, precision, threads), display.message,
+            _words(methods), _words(sets), data, cache or default_cache(), devices, display.message,
         )  # fmt: skip
         made = room.make(table, asked)
     answer(made, json_, f"{made['rows']} rows, {made['new']} of them new, in {made['csv']}; the page is {made['page']}")
