@@ -148,6 +148,13 @@ def test_features_alone_are_refused(name, tmp_path):
         fit(planted(0)[0], tmp_path / "run", name, clusters=5, encoder="precomputed")
 
 
+@pytest.mark.parametrize("name", JOINT)
+@pytest.mark.parametrize("asked", [None, "auto", "2:9"])
+def test_the_number_of_clusters_has_to_be_told(name, asked, drawn):
+    with pytest.raises(InputError, match=f"{name} learns its clusters from the first epoch on.* give --clusters K"):
+        fitting.plan(drawn(40, 16), name, clusters=asked, preset="quick")
+
+
 def test_nearest_by_distance_as_a_loop():
     z = torch.from_numpy(planted(1, n=50)[0])
     index_NK, square_NK = nearest_by_distance(z, 6)

@@ -107,7 +107,7 @@ def plan(
         settings.get("n_clusters") or base.get("clusters", {}).get("asked") or base.get("settings", {}).get("n_clusters")
         or images.n_classes or how_many.AUTO
     )  # fmt: skip
-    least, most = how_many.within(asked, images)
+    least, most = how_many.within(asked, images, method)
     seed = seed if seed is not None else base.get("seed", 0)
     seeds = base.get("seeds", 1) if seeds is None else seeds
     if not 1 <= seeds <= MOST_SEEDS:
