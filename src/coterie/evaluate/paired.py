@@ -30,11 +30,12 @@ def paired(one_SN: Any, other_SN: Any, seed: int = 0, draws: int = DRAWS, share:
     drawn with replacement, and seeds too where there are several; with one seed the interval says nothing of others.
     InputError: shapes that differ or hold nothing, a share not between 0 and 1.
     """
-    better_SN = np.asarray(one_SN, dtype=np.float64) - np.asarray(other_SN, dtype=np.float64)
-    if better_SN.ndim != 2 or not better_SN.size or np.shape(one_SN) != np.shape(other_SN):
-        raise InputError(f"wanted two tables (seeds, images) of one shape, not {np.shape(one_SN)} and {np.shape(other_SN)}")
+    one, other = np.asarray(one_SN, dtype=np.float64), np.asarray(other_SN, dtype=np.float64)
+    if one.ndim != 2 or not one.size or one.shape != other.shape:
+        raise InputError(f"wanted two tables (seeds, images) of one shape, not {one.shape} and {other.shape}")
     if not 0 < share < 1 or draws < 1:
         raise InputError(f"share = {share}, draws = {draws}; wanted a share between 0 and 1, and a draw or more")
+    better_SN = one - other
     s, n = better_SN.shape
     rng = np.random.default_rng(seed_of(seed, "paired"))
     of_seeds_RS = rng.multinomial(s, np.full(s, 1 / s), size=draws) / s
