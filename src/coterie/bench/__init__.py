@@ -61,12 +61,14 @@ def table(name: str) -> Table:
 
 def make(name: str, asked: Asked) -> dict[str, Any]:
     """Fills the table, and writes its page: {"table", "rows" (how many there are), "new" (of them made now), "csv", "page"}."""
+    from coterie.bench import place
     from coterie.bench.rows import Rows
     from coterie.run import checkpoint, disk
 
     one = table(name)
     for folder in (asked.output, asked.page, asked.keep):
         disk.make_folder(folder)
+    place.commit()  # before anything changes on the disk
     with checkpoint.locked(asked.keep):
         rows = Rows(asked.output / f"{name}.csv")
         before = len(rows.all)

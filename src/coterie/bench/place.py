@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from datetime import date
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ def place(devices: Devices) -> dict[str, Any]:
     return made | {"coterie": version("coterie"), "commit": commit()}
 
 
+@cache
 def commit() -> str:
-    """The commit of the checkout that this code runs from, with + behind it where files differ from it; "" where it is installed."""
+    """The commit of the checkout that this process began from, with + behind it where files differ from it; "" where it is installed."""
     top = _git("rev-parse", "--show-toplevel")
     if not top or Path(top) / "src" / "coterie" != HOME:
         return ""

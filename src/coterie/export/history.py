@@ -7,6 +7,7 @@ has not. Lists (sizes, scores of heads) are json in the csv, and left out of the
 import csv
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,19 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 def _events(rows: list[dict[str, Any]], folder: Path) -> None:
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ImportError as error:
-        raise InputError(
-            f"{folder}: TensorBoard's events need its package: pip install tensorboard; a name ending in .csv does not"
-        ) from error
+        raise InputError(f"{folder}: events need TensorBoard's package: pip install tensorboard; a .csv does not") from error
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty; TensorBoard would show what lies there as well: choose another folder")
-    with SummaryWriter(str(folder)) as writer:
-        for row in rows:
-            for name, value in row.items():
-                if name not in (*FIRST, "total") and isinstance(value, (int, float)) and not isinstance(value, bool):
-                    writer.add_scalar(f"{row['stage']}/{name}", value, row["epoch"])
+    writer = EventFileWriter(str(folder))
+    for row in rows:
+        values = [
+            Summary.Value(tag=f"{row['stage']}/{name}", simple_value=value)
+            for name, value in row.items()
+            if name not in (*FIRST, "total") and isinstance(value, (int, float)) and not isinstance(value, bool)
+        ]
+        writer.add_event(Event(step=row["epoch"], wall_time=time.time(), summary=Summary(value=values)))
+    writer.close()
