@@ -26,7 +26,7 @@ def runs(asked: Asked) -> Iterator[Fit]:
 
 
 def named(row: page.Row) -> str:
-    return f"`{row['method']}`"
+    return row["method"]
 
 
 TABLE = Table(
