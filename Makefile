@@ -43,8 +43,14 @@ lint: .venv/test.stamp
 	$(BIN)/mypy
 
 # make bench TABLE=store   (benchmarks/README.md lists the tables)
+# make bench TABLE=overview ARGS="--seeds 5"   (a table of docs/benchmarks: its rows to benchmarks/results, its fits to runs/bench)
+ARGS ?=
 bench: .venv/bench.stamp
-	$(BIN)/python -m benchmarks.$(TABLE)
+ifneq ($(wildcard benchmarks/$(TABLE).py),)
+	$(BIN)/python -m benchmarks.$(TABLE) $(ARGS)
+else
+	$(BIN)/coterie bench $(TABLE) -o benchmarks/results --page docs/benchmarks --keep runs/bench $(ARGS)
+endif
 
 clean:
 	rm -rf .venv runs build src/*.egg-info

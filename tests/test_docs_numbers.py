@@ -19,7 +19,21 @@ import pytest
 HOME = Path(__file__).parents[1]
 RESULTS = HOME / "benchmarks" / "results"
 PAGES = [HOME / "README.md", HOME / "benchmarks" / "README.md", *sorted((HOME / "docs").rglob("*.md"))]
-REPEATS = {"date", "device", "cores", "python", "torch", "coterie", "seed", "draw", "pair", "load"}  # columns in which repeats may differ
+REPEATS = {
+    "date",
+    "device",
+    "cores",
+    "python",
+    "torch",
+    "coterie",
+    "commit",
+    "stages",
+    "returned",
+    "seed",
+    "draw",
+    "pair",
+    "load",
+}  # columns in which repeats may differ
 SETTINGS = {"images", "threads", "k", "n", "d", "size", "batch", "epoch", "pseudo_clusters", "rows", "dimensions", "epochs", "classes"}
 UNITS = {  # what follows numbers -> the columns they may stand in, and the column's unit in that unit
     "s": ("seconds|best|median", 1), "seconds": ("seconds|best|median", 1), "minutes": ("seconds", 60), "MB": ("peak_mb", 1),
@@ -61,7 +75,7 @@ def claims(text: str) -> Iterator[Claim]:
         decimals = r"\d\.\d{2,}" if title == "Numbers" else r"\d\.\d{3,}"
         names: tuple[str, ...] = ()
         for paragraph in [] if title in OTHERS else re.split(r"\n\s*\n|\n(?=- |#)", section):
-            names = tuple(re.findall(r"[\w/]+\.csv", paragraph.replace("benchmarks/results/", ""))) or names
+            names = tuple(re.findall(r"[\w/-]+\.csv", paragraph.replace("benchmarks/results/", ""))) or names
             lines = paragraph.split("\n")
             table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
             for line in table:

@@ -16,7 +16,23 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from coterie import KMeans, open_images
 from coterie import load as load_run
 from coterie.errors import InputError
-from coterie.estimators import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, TEMI, TURTLE, DeepCluster
+from coterie.estimators import (
+    AND,
+    CC,
+    IIC,
+    IR,
+    IS,
+    OF_METHOD,
+    PCP,
+    SCAN,
+    SPICE,
+    TEMI,
+    TURTLE,
+    Agglomerative,
+    DeepCluster,
+    GaussianMixture,
+    Spectral,
+)  # fmt: skip
 from coterie.evaluate import metrics
 
 TINY = {
@@ -27,6 +43,11 @@ TINY = {
     DeepCluster: {"image_size": 16, "epochs": 3, "batch": 32, "restarts": 2, "final": "k-means"},
     PCP: {"image_size": 16, "epochs": 4, "batch": 16},
     IR: {"image_size": 16, "pretext_epochs": 4, "pretext_batch": 16},
+    IIC: {"image_size": 16, "epochs": 30, "pretext_batch": 60},
+    CC: {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    Spectral: {"image_size": 16},
+    Agglomerative: {"image_size": 16},
+    GaussianMixture: {"image_size": 16, "restarts": 2},
     KMeans: {"image_size": 16, "restarts": 2},
 }
 SHORT = {  # where it does not matter how good a fit is
@@ -37,6 +58,11 @@ SHORT = {  # where it does not matter how good a fit is
     DeepCluster: TINY[DeepCluster] | {"epochs": 1, "restarts": 1},
     PCP: TINY[PCP] | {"epochs": 2},
     IR: TINY[IR] | {"pretext_epochs": 1},
+    IIC: TINY[IIC] | {"epochs": 1},
+    CC: TINY[CC] | {"epochs": 1},
+    Spectral: TINY[Spectral],
+    Agglomerative: TINY[Agglomerative],
+    GaussianMixture: TINY[GaussianMixture] | {"restarts": 1},
     KMeans: TINY[KMeans],
 }
 HEADS_ONLY = {
@@ -45,6 +71,9 @@ HEADS_ONLY = {
     TEMI: {"epochs": 1, "steps": 3, "n_heads": 1},
     TURTLE: {"epochs": 1, "steps": 3, "n_heads": 1},
     DeepCluster: {"epochs": 0, "restarts": 1},
+    Spectral: {},
+    Agglomerative: {},
+    GaussianMixture: {"restarts": 1},
     KMeans: {"restarts": 1},
 }
 
@@ -84,10 +113,10 @@ def test_scikit_learn(estimator, check):
 
 def test_every_estimator_is_checked():
     assert set(OF_METHOD.values()) == set(TINY) | {IS, AND}, "which differ from IR by their names alone"
-    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR}, "which take no features"
+    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC}, "which take no features"
 
 
-@pytest.mark.parametrize("kind", [PCP, IR, IS, AND])
+@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IIC, CC])
 def test_who_trains_the_encoder_refuses_features(kind):
     with pytest.raises(InputError, match="precomputed"):
         kind(2, encoder="precomputed").fit(np.eye(8))

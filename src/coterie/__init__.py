@@ -21,6 +21,11 @@ _HOMES = {
     "IR": "estimators",
     "IS": "estimators",
     "AND": "estimators",
+    "IIC": "estimators",
+    "CC": "estimators",
+    "Spectral": "estimators",
+    "Agglomerative": "estimators",
+    "GaussianMixture": "estimators",
     "KMeans": "estimators",
     "load": "estimators",
     "open_images": "images",
@@ -29,6 +34,8 @@ _HOMES = {
 }
 __all__ = [
     "AND",
+    "CC",
+    "IIC",
     "IR",
     "IS",
     "PCP",
@@ -36,17 +43,37 @@ __all__ = [
     "SPICE",
     "TEMI",
     "TURTLE",
+    "Agglomerative",
     "DeepCluster",
+    "GaussianMixture",
     "Images",
     "InputError",
     "KMeans",
+    "Spectral",
     "load",
     "open_images",
 ]
 
 if TYPE_CHECKING:
     from coterie.errors import InputError
-    from coterie.estimators import AND, IR, IS, PCP, SCAN, SPICE, TEMI, TURTLE, DeepCluster, KMeans, load
+    from coterie.estimators import (
+        AND,
+        CC,
+        IIC,
+        IR,
+        IS,
+        PCP,
+        SCAN,
+        SPICE,
+        TEMI,
+        TURTLE,
+        Agglomerative,
+        DeepCluster,
+        GaussianMixture,
+        KMeans,
+        Spectral,
+        load,
+    )  # fmt: skip
     from coterie.images import Images, open_images
 
 

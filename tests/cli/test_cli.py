@@ -413,9 +413,9 @@ def test_report_export_show(coterie, finished, source, tmp_path):
 @pytest.mark.parametrize("verb, has", [("methods", "scan"), ("presets", "quick")])
 def test_what_there_is(coterie, verb, has):
     from coterie import methods
-    from coterie.fitting import presets
+    from coterie.fitting import presets, recipes
 
-    listed = {"methods": methods.METHODS, "presets": presets.PRETEXT}[verb]
+    listed = {"methods": methods.METHODS, "presets": {**presets.PRETEXT, **recipes.RECIPES}}[verb]
     assert set(coterie(verb, "--json").data) == set(listed) and has in listed
     assert [line.split()[0] for line in coterie(verb).out.splitlines()] == list(listed)
 

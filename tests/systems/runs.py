@@ -25,6 +25,11 @@ TINY = {
     "ir": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "is": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "and": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
+    "iic": {"image_size": 16, "epochs": 30, "pretext_batch": 60},
+    "cc": {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    "spectral": {"image_size": 16},
+    "agglomerative": {"image_size": 16},
+    "gmm": {"image_size": 16, "restarts": 2},
     "kmeans": {"image_size": 16, "restarts": 3},
 }
 

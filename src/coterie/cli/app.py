@@ -1,10 +1,13 @@
 """The program `coterie` and what its verbs share: options, and how they answer. Nothing heavy is imported here."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from coterie.errors import InputError
 
 app = typer.Typer(
     help="Sorts images into kinds without labels.",
@@ -25,3 +28,13 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of the decoded pictures
 def answer(value: dict[str, Any], as_json: bool, text: str | None = None) -> None:
     """One JSON object, or the text for people, on stdout."""
     print(json.dumps(value) if as_json else text if text is not None else json.dumps(value, indent=1))
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """`90s`, `20m` or `2h` as seconds; None where nothing was said. Raises InputError, naming the option, for anything else."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)
+    if not found or float(found[1]) <= 0:
+        raise InputError(f"{option} {text}: wanted a time like 90s, 20m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -12,19 +12,22 @@ from coterie.errors import printable
 
 @app.command()
 def methods(json_: Json = False) -> None:
-    """The methods there are."""
-    from coterie.methods import SUMMARIES
+    """The methods there are, of Coterie and of installed packages."""
+    from coterie.methods import summaries
 
-    answer(SUMMARIES, json_, "\n".join(f"{name:<16}{text}" for name, text in SUMMARIES.items()))
+    answer(found := summaries(), json_, "\n".join(f"{name:<16}{text}" for name, text in found.items()))
 
 
 @app.command()
 def presets(json_: Json = False) -> None:
     """The presets there are."""
     from coterie.fitting.presets import PRETEXT
+    from coterie.fitting.recipes import RECIPES
 
     found = {name: text for name, (text, _) in PRETEXT.items()}
-    answer(found, json_, "\n".join(f"{name:<16}{text}" for name, text in found.items()))
+    found |= {name: f"the published recipe of {text}, hundreds of epochs" for name, (_, text, _) in RECIPES.items()}
+    width = max(map(len, found)) + 2
+    answer(found, json_, "\n".join(f"{name:<{width}}{text}" for name, text in found.items()))
 
 
 @app.command()

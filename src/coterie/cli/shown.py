@@ -24,7 +24,7 @@ def progress(quiet: bool) -> Iterator[Any]:
 def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | None = None, asked: bool = False) -> list[str]:
     """The pictures, those set aside, the encoder, the method and its stages, and an estimate of time, memory and disk: some lines.
     Where features are kept an estimate would take hardly less than the fit: none then, unless it is asked for."""
-    from coterie.methods import SUMMARIES
+    from coterie.methods import summary
     from coterie.networks import kept
     from coterie.report.wording import count
 
@@ -34,7 +34,7 @@ def before(images: Any, plan: Any, devices: Any, cache: Path, budget: float | No
     lines += [f"encoder: {plan.encoder or plan.config.encoder}"]
     found = {"": f"{plan.config.n_clusters} clusters", "auto": "as many clusters as it finds"}
     kinds = found.get(plan.asked) or f"{plan.asked.replace(':', ' to ')} clusters, as many as it finds"
-    lines += [f"method: {plan.method}: {SUMMARIES[plan.method]}; {kinds}"]
+    lines += [f"method: {plan.method}: {summary(plan.method)}; {kinds}"]
     lines[-1] += f"; {plan.seeds} seeds, and what they agree on" if plan.seeds > 1 else ""
     if not asked and plan.config.pretext == "frozen" and kept.likely(cache, images.name, plan.config.encoder, len(images)):
         return lines

@@ -4,7 +4,6 @@ Results go to stdout (with --json one JSON object and nothing else), progress an
 Exit status: 0 done; 2 the user can mend it; 1 a defect of ours; 130 interrupted, 143 terminated, with the state kept.
 """
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from coterie.cli import (
+    bench,  # noqa: F401
     catalogue,  # noqa: F401  (its verbs are registered by being read)
     compare,  # noqa: F401
     edits,  # noqa: F401
@@ -26,7 +26,7 @@ from coterie.cli import (
     shown,
     update,  # noqa: F401
 )
-from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app
+from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app, seconds
 from coterie.cli.door import enter
 from coterie.errors import InputError, printable
 
@@ -79,7 +79,7 @@ def fit(
     changes |= {"encoder": encoder} if encoder else {}
     changes |= {"weights": str(weights.absolute())} if weights else {}
     changes |= {} if unsure is None else {"unsure": str(unsure)}
-    budget, folder_of_cache = _seconds(time_budget), cache or default_cache()
+    budget, folder_of_cache = seconds(time_budget, "--time-budget"), cache or default_cache()
     from coterie.run.devices import Devices
 
     devices = Devices(device, precision, threads)
@@ -177,12 +177,3 @@ def _read_config(file: Path | None) -> dict[str, Any] | None:
     if "settings" not in found:
         raise InputError(f"--config {file}: no config.json of a run")
     return found
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)
-    if not found or float(found[1]) <= 0:
-        raise InputError(f"--time-budget {text}: wanted a time like 90s, 20m or 2h")
-    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

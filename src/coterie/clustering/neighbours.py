@@ -1,4 +1,4 @@
-"""The nearest rows by cosine similarity: exact, in tiles, never an N x N matrix in memory.
+"""The nearest rows by cosine similarity, or by distance: exact, in tiles, never an N x N matrix in memory.
 
 Shapes: N rows searched, M queries, D feature, K neighbours, B rows of a tile, C columns of a tile, G groups of columns.
 """
@@ -128,6 +128,25 @@ def _drop_self(index_MK: Tensor, similarity_MK: Tensor) -> tuple[Tensor, Tensor]
     mine_MK = index_MK == torch.arange(len(index_MK), device=index_MK.device)[:, None]
     mine_MK[:, -1] |= ~mine_MK.any(1)  # not found itself (a zero row, many duplicates): its last neighbour goes instead
     return index_MK[~mine_MK].view(len(index_MK), -1), similarity_MK[~mine_MK].view(len(index_MK), -1)
+
+
+def nearest_by_distance(rows_ND: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The `k` nearest other rows of each by Euclidean distance, (N, k) int64, nearest first, and the squared distances; in tiles.
+
+    For rows whose length means something, such as pixels. InputError: k below 1 or more than there are others, rows that are not finite.
+    """
+    check(rows_ND)
+    if not 1 <= k <= len(rows_ND) - 1:
+        raise InputError(f"k = {k} neighbours asked, {len(rows_ND)} rows have 1 to {len(rows_ND) - 1}")
+    found = []
+    with exact(rows_ND.device):
+        rows_ND = rows_ND - rows_ND.mean(0)  # so that distances do not drown in the rounding of large squares
+        square_N = rows_ND.square().sum(1)
+        for part in chunks(len(rows_ND), TILE["cpu"][0]):
+            tile_BN = (square_N[part, None] + square_N).addmm_(rows_ND[part], rows_ND.T, alpha=-2)
+            tile_BN.diagonal(part.start).fill_(math.inf)
+            found.append(tile_BN.topk(k, largest=False))
+    return torch.cat([one.indices for one in found]), torch.cat([one.values for one in found]).clamp_(min=0)
 
 
 def with_itself(index_NK: Tensor) -> Tensor:

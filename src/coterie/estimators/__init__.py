@@ -5,8 +5,27 @@ plots, in a notebook.
 """
 
 from coterie.estimators.clusterer import ImageClusterer
-from coterie.estimators.methods import AND, IR, IS, OF_METHOD, PCP, SCAN, SPICE, TEMI, TURTLE, DeepCluster, KMeans, load
+from coterie.estimators.methods import (
+    AND,
+    CC,
+    IIC,
+    IR,
+    IS,
+    OF_METHOD,
+    PCP,
+    SCAN,
+    SPICE,
+    TEMI,
+    TURTLE,
+    Agglomerative,
+    DeepCluster,
+    GaussianMixture,
+    KMeans,
+    Spectral,
+    load,
+)  # fmt: skip
 
 __all__ = [
-    "AND", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "DeepCluster", "ImageClusterer", "KMeans", "load",
+    "AND", "CC", "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
+    "GaussianMixture", "ImageClusterer", "KMeans", "Spectral", "load",
 ]  # fmt: skip

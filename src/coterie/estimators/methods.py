@@ -5,6 +5,7 @@ from pathlib import Path
 from coterie import fitting
 from coterie.errors import InputError
 from coterie.estimators.clusterer import ImageClusterer
+from coterie.methods import summaries
 
 
 class SCAN(ImageClusterer):
@@ -52,12 +53,38 @@ class AND(ImageClusterer):
     method = "and"
 
 
+class IIC(ImageClusterer):
+    __doc__ = f"Invariant information clustering (Ji et al. 2019): two views share their cluster.\n\n{ImageClusterer.__doc__}"
+    method = "iic"
+
+
+class CC(ImageClusterer):
+    __doc__ = f"Contrastive clustering (Li et al. 2021): images and clusters are contrasted at once.\n\n{ImageClusterer.__doc__}"
+    method = "cc"
+
+
+class Spectral(ImageClusterer):
+    __doc__ = f"Spectral clustering (Ng, Jordan and Weiss 2001) on pixels, or on an encoder's features.\n\n{ImageClusterer.__doc__}"
+    method = "spectral"
+
+
+class Agglomerative(ImageClusterer):
+    __doc__ = f"Agglomerative clustering (Ward 1963) on pixels, or on an encoder's features.\n\n{ImageClusterer.__doc__}"
+    method = "agglomerative"
+
+
+class GaussianMixture(ImageClusterer):
+    __doc__ = f"A Gaussian mixture on pixels, or on an encoder's features.\n\n{ImageClusterer.__doc__}"
+    method = "gmm"
+
+
 class KMeans(ImageClusterer):
     __doc__ = f"k-means on pixels, or on an encoder's features: the baseline.\n\n{ImageClusterer.__doc__}"
     method = "kmeans"
 
 
-OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, KMeans)}
+ALL = (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, IIC, CC, Spectral, Agglomerative, GaussianMixture, KMeans)
+OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in ALL}
 
 
 def load(folder: str | Path) -> ImageClusterer:
@@ -65,9 +92,17 @@ def load(folder: str | Path) -> ImageClusterer:
     folder = Path(folder)
     made = fitting.config_of(folder)
     settings = made["settings"]
-    if made["method"] not in OF_METHOD:
-        raise InputError(f"{folder} holds a fit by {made['method']!r}, which this version of coterie does not know; open it with its own")
-    model = OF_METHOD[made["method"]](
+    model = _kind(folder, made["method"])(
         settings["n_clusters"], preset=made["preset"], settings=settings, random_state=made["seed"], seeds=made.get("seeds", 1)
     )
     return model._take(folder)
+
+
+def _kind(folder: Path, name: str) -> type[ImageClusterer]:
+    """The estimator of a method: ours, one that a package has made, or one that is made here for a package's method."""
+    if name in OF_METHOD:
+        return OF_METHOD[name]
+    if name not in summaries():
+        raise InputError(f"{folder} holds a fit by {name!r}, which this version of coterie does not know; open it with its own")
+    theirs = [cls for cls in ImageClusterer.__subclasses__() if cls.method == name]
+    return theirs[0] if theirs else type(name, (ImageClusterer,), {"method": name, "__doc__": ImageClusterer.__doc__})

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coterie.errors import InputError
-from coterie.export import folders, sets, tables
+from coterie.export import folders, history, sets, tables
 from coterie.export.pictures import LINKS, Exported, Places
 from coterie.export.result import Result, read_result
 from coterie.export.tables import write_csv
 
 __all__ = ["FORMATS", "Exported", "Result", "export", "read_result", "write_csv"]
 
-FORMATS = ("folders", "csv", "parquet", "imagefolder", "coco", "label-studio", "fiftyone", "onnx")
+FORMATS = ("folders", "csv", "parquet", "imagefolder", "coco", "label-studio", "fiftyone", "onnx", "history")
 
 
 def export(
@@ -25,7 +25,8 @@ def export(
     """Write the result of a finished run to `dest`.
 
     to: `folders` (dest/cluster_00/name.jpg, ...), `csv` or `parquet`; `imagefolder` (the same below dest/train and dest/val), `coco`,
-    `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file). source_root: where the
+    `label-studio` or `fiftyone` (a folder with the pictures and a json); `onnx` (encoder and head in a file); `history` (how
+    the fit went, a .csv or a folder of TensorBoard's events, of an unfinished run too). source_root: where the
     source lies now, when it has moved since the fit; of an updated run where each of its sources does, in their order. link: how pictures
     come to lie there; `copy`, `hard` or `symlink`. edits: with the corrections of edits.jsonl, where there are any; else what the method
     said. val, seed: imagefolder only; the share of each cluster that goes to dest/val, and which.
@@ -39,6 +40,8 @@ def export(
         raise InputError(f"cannot export to {to!r}; choose {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
     if link not in LINKS:
         raise InputError(f"there is no link {link!r}; choose {', '.join(LINKS)}")
+    if to == "history":
+        return history.write(run, dest)
     if not 0 <= val < 1:
         raise InputError(f"--val {val:g}: wanted a share of each cluster, at least 0 and below 1, like 0.2")
     result = read_result(run, edits)

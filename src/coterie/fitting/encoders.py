@@ -19,7 +19,11 @@ FROZEN: dict[str, dict[str, Any]] = {  # what a method leaves out, or does more 
     "kmeans": {},
     "temi": {},
     "turtle": {},
+    "spectral": {},
+    "agglomerative": {},
+    "gmm": {},
 }
+OF_PIXELS = ("kmeans", "spectral", "agglomerative", "gmm")  # what sorts pixels where there is no trained encoder
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def choose(method: str, gpu: bool, weights: str = "", small_and_grey: bool = Fal
     """What `--encoder auto` means on this machine for a method. Raises InputError for weights whose network cannot be known."""
     if weights:
         return _of_weights(weights)
-    scratch = {"encoder": "pixels" if method == "kmeans" else "resnet18-stl" if gpu else "small"}
+    scratch = {"encoder": "pixels" if method in OF_PIXELS else "resnet18-stl" if gpu else "small"}
     if method not in FROZEN:
         return Choice(f"from scratch: {method} trains its own encoder", scratch)
     if small_and_grey:

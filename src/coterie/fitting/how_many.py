@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 AUTO, RANGE = "auto", r"-?\d+:-?\d+"
 PROVISIONAL = 10  # kinds, until they are counted
 AT_THE_END = ("deepcluster", "pcp", "ir", "is", "and")  # methods whose features come at their end
+FROM_THE_START = ("iic", "cc")  # whose training is of so many clusters, and begins with no features to count them on
 SPANNED = 2  # pseudo-clusters that the neighbours of a row span
 PINNED = ("deepcluster", "pcp")  # those of them that have settings which follow the number of kinds
 PARTS = ("silhouette", "spectral", "stability", "gap")
@@ -54,9 +55,11 @@ def left_open(clusters: Any) -> str:
     return clusters if isinstance(clusters, str) and (clusters == AUTO or re.fullmatch(RANGE, clusters)) else ""
 
 
-def within(asked: int | str, images: Images) -> tuple[int, int]:
-    """The least and the most kinds that are allowed among these images. InputError where that makes no sense."""
+def within(asked: int | str, images: Images, method: str = "") -> tuple[int, int]:
+    """The least and the most kinds that are allowed among these images. InputError where that makes no sense, or the method must know."""
     n = len(images)
+    if method in FROM_THE_START and left_open(asked):
+        raise InputError(f"{method} learns its clusters from the first epoch on, so it has to be told how many: give --clusters K")
     if isinstance(asked, int):
         if asked > n:
             raise InputError(f"--clusters {asked}: more clusters than the {n} images of {images.name}")

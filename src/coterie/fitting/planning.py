@@ -7,7 +7,7 @@ from typing import Any
 
 from coterie import methods
 from coterie.errors import InputError
-from coterie.fitting import config, how_many, presets
+from coterie.fitting import config, how_many, presets, recipes
 from coterie.fitting.encoders import AUTO, SMALL, Choice, as_published, choose, in_words
 from coterie.images import Images, open_images
 from coterie.images.collection import Rows, open_rows
@@ -75,7 +75,7 @@ def plan(
     opened = isinstance(source, Images) and not isinstance(source, Rows)
     if opened and "settings" not in base:
         settings.setdefault("image_size", source.size[0])
-    method = method or base.get("method", "scan")
+    method = method or recipes.method_of(preset) or base.get("method", "scan")
     make = methods.method(method).Config
     preset = preset or base.get("preset") or presets.of_source(source.name if opened else str(source))
 
@@ -107,7 +107,7 @@ def plan(
         settings.get("n_clusters") or base.get("clusters", {}).get("asked") or base.get("settings", {}).get("n_clusters")
         or images.n_classes or how_many.AUTO
     )  # fmt: skip
-    least, most = how_many.within(asked, images)
+    least, most = how_many.within(asked, images, method)
     seed = seed if seed is not None else base.get("seed", 0)
     seeds = base.get("seeds", 1) if seeds is None else seeds
     if not 1 <= seeds <= MOST_SEEDS:

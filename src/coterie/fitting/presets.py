@@ -19,7 +19,9 @@ Ours altogether: glyphs, garments, photos, cub200, tiny-imagenet; cifar100 with 
 from collections.abc import Callable
 from typing import Any
 
+from coterie import methods
 from coterie.errors import InputError
+from coterie.fitting import recipes
 
 Preset = Callable[[int, bool], dict[str, Any]]
 
@@ -222,6 +224,12 @@ def _frozen(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"epochs": 3} if preset == "quick" else {}
 
 
+def _joint(preset: str, n: int, gpu: bool) -> dict[str, Any]:
+    """IIC and CC: no pretext; as many epochs as one would have and what stands on it together."""
+    epochs = PRETEXT[preset][1](n, gpu).get("pretext_epochs", 60)
+    return {"pretext": "simclr", "pretext_epochs": 0, "epochs": epochs if preset == "quick" else 2 * epochs}
+
+
 def _kmeans(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     return {"encoder": "auto" if preset == "photos" else "pixels", "pretext": "frozen"}
 
@@ -236,6 +244,11 @@ OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "ir": _instance("instance"),
     "is": _instance("spreading"),
     "and": _instance("anchors"),
+    "iic": _joint,
+    "cc": _joint,
+    "spectral": _kmeans,
+    "agglomerative": _kmeans,
+    "gmm": _kmeans,
     "kmeans": _kmeans,
 }  # what a method adds to the shared part
 
@@ -256,7 +269,23 @@ def of_source(source: str) -> str:
 
 
 def settings(method: str, preset: str, n_images: int, gpu: bool) -> dict[str, Any]:
-    """The settings of `preset` for `method`. Raises InputError for a name that is none."""
-    if preset not in PRETEXT:
-        raise InputError(f"no preset is called {preset!r}; there are {', '.join(PRETEXT)}")
-    return {**PRETEXT[preset][1](n_images, gpu), **OWN[method](preset, n_images, gpu)}
+    """The settings of `preset` for `method`. Raises InputError for a name that is none.
+
+    A method of a package has the shared part of our presets, and over it, and under names of its own, what its PRESETS say.
+    """
+    if preset in recipes.RECIPES:
+        return recipes.settings(method, preset)
+    known = OWN.get(method) or _of_package(method)
+    if preset not in PRETEXT and preset not in (names := [] if method in OWN else list(_package_presets(method))):
+        raise InputError(f"no preset is called {preset!r}; there are {', '.join([*PRETEXT, *names, *recipes.RECIPES])}")
+    shared = PRETEXT[preset][1](n_images, gpu) if preset in PRETEXT else {}
+    return {**shared, **known(preset, n_images, gpu)}
+
+
+def _of_package(method: str) -> Callable[[str, int, bool], dict[str, Any]]:
+    return lambda preset, n, gpu: _package_presets(method).get(preset, {})
+
+
+def _package_presets(method: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = getattr(methods.method(method), "PRESETS", {})
+    return found

@@ -142,6 +142,31 @@ def turtle_loss(labelling_BK: Tensor, probe_logits_BK: list[Tensor], entropy_wei
     return misfit - entropy_weight * distribution_entropy(labelling_BK.mean(-2))
 
 
+def information_loss(p_BK: Tensor, q_BK: Tensor, weight: float = 1.0) -> Tensor:
+    """IIC's loss (eqs. 2 and 3): minus the mutual information of the clusters of two views, whose joint distribution is that of the batch.
+
+    p_BK, q_BK  probabilities of either view; P = mean of their outer products, made symmetric; -sum P (log P - weight (log P_i + log P_j)).
+    weight 1: the mutual information (the paper); more of it keeps clusters even (the published code's lambda). Heads in front, (H, B, K):
+    each its own, (H,).
+    """
+    joint_KK = torch.einsum("...bk,...bl->...kl", _float(p_BK), _float(q_BK)) / p_BK.shape[-2]
+    joint_KK = ((joint_KK + joint_KK.mT) / 2).clamp(min=TINY)
+    one_KK, other_KK = joint_KK.sum(-1, keepdim=True), joint_KK.sum(-2, keepdim=True)
+    return -(joint_KK * (joint_KK.log() - weight * (one_KK.log() + other_KK.log()))).sum((-2, -1))
+
+
+def cluster_contrast(p_BK: Tensor, q_BK: Tensor, temperature: float = 1.0) -> Tensor:
+    """CC's loss of clusters (eqs. 4 to 6): the column of each cluster finds that of the other view among all columns, less the entropy of
+    the clusters' shares in both views.
+
+    p_BK, q_BK  probabilities of either view; columns are compared by cosine. Temperature 1.0: the paper.
+    """
+    p, q = _float(p_BK), _float(q_BK)
+    columns_KVB = torch.stack([F.normalize(p.T, dim=1), F.normalize(q.T, dim=1)], 1)
+    entropy = distribution_entropy(p.mean(0)) + distribution_entropy(q.mean(0))
+    return nt_xent(columns_KVB, temperature, symmetric=True) - entropy
+
+
 def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
     """SimCLR's loss over V = 2 unit views of B images: each anchor finds its other view among the 2B - 1 other rows.
 

@@ -1,6 +1,8 @@
 """Schedules as functions of how far a stage is: `done` in [0, 1] in, a learning rate or a cluster count out."""
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 from torch.optim import Optimizer
 
@@ -37,6 +39,15 @@ def trapezoid(at: float, start: float, up: float, down: float, end: float, low: 
 def steps(done: float, peak: float, at: tuple[float, ...] = (0.6, 0.8), factor: float = 0.1) -> float:
     """`peak`, times `factor` from each share in `at` on (PCP and instance discrimination: a tenth from epochs 120 and 160 of 200 on)."""
     return peak * factor ** sum(done >= share for share in at)
+
+
+def constant(done: float, peak: float) -> float:
+    """`peak`, all the time (DeepCluster; SCAN's published second and third stages)."""
+    return peak
+
+
+Schedule = Literal["constant", "cosine", "one-cycle", "steps"]
+SCHEDULES: dict[str, Callable[[float, float], float]] = {"constant": constant, "cosine": cosine, "one-cycle": one_cycle, "steps": steps}
 
 
 def progressive_clusters(epoch: float, total: float, n_images: int, floor: int) -> int:

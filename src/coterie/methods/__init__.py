@@ -1,6 +1,6 @@
 """One file per paper. A method is a module, or a part of one, with `Config`, a frozen dataclass, and `fit(images, config, run) -> Fitted`.
 
-Its presets are in coterie.fitting.presets.
+Its presets are in coterie.fitting.presets. Installed packages may bring others (outside.py).
 """
 
 from importlib import import_module
@@ -18,6 +18,11 @@ METHODS = {
     "ir": "coterie.methods.instance_level:IR",
     "is": "coterie.methods.instance_level:IS",
     "and": "coterie.methods.instance_level:AND",
+    "iic": "coterie.methods.iic",
+    "cc": "coterie.methods.cc",
+    "spectral": "coterie.methods.classical:Spectral",
+    "agglomerative": "coterie.methods.classical:Agglomerative",
+    "gmm": "coterie.methods.classical:Mixture",
     "kmeans": "coterie.methods.baselines",
 }
 SUMMARIES = {
@@ -30,14 +35,36 @@ SUMMARIES = {
     "ir": "instance discrimination with a memory bank, then diffusion (Wu et al. 2018)",
     "is": "invariant and spreading features, then diffusion (Ye et al. 2019)",
     "and": "anchor neighbourhoods in rounds, then diffusion (Huang et al. 2019)",
+    "iic": "two views share their cluster, and all clusters are used, from the first epoch on (Ji et al. 2019)",
+    "cc": "rows of a batch contrast images, its columns clusters, both at once (Li et al. 2021)",
+    "spectral": "cuts of the graph of neighbours, on pixels or on an encoder's features (Ng, Jordan and Weiss 2001)",
+    "agglomerative": "clusters that are merged, the nearest first, on pixels or on an encoder's features (Ward 1963)",
+    "gmm": "a Gaussian mixture on pixels or on an encoder's features (Dempster, Laird and Rubin 1977)",
     "kmeans": "k-means on pixels, or on an encoder's features: the baseline everyone must beat",
 }
 
 
 def method(name: str) -> Any:
-    """What has the `Config` and the `fit` of a method. Raises InputError for a name that is none."""
-    if name not in METHODS:
-        raise InputError(f"no method is called {name!r}; there are {', '.join(METHODS)}")
-    home, _, part = METHODS[name].partition(":")
-    module = import_module(home)
-    return getattr(module, part) if part else module
+    """What has the `Config` and the `fit` of a method, of ours or of an installed package. Raises InputError for a name that is none."""
+    if name in METHODS:
+        home, _, part = METHODS[name].partition(":")
+        module = import_module(home)
+        return getattr(module, part) if part else module
+    there = summaries()
+    if name not in there:
+        raise InputError(f"no method is called {name!r}; there are {', '.join(there)}")
+    from coterie.methods import outside
+
+    return outside.load(name)
+
+
+def summaries() -> dict[str, str]:
+    """Every method there is, ours and those that installed packages bring, a line each; none of them is imported. Our names stay ours."""
+    from coterie.methods import outside
+
+    return SUMMARIES | {name: outside.summary(some) for name, some in outside.points().items() if name not in SUMMARIES}
+
+
+def summary(name: str) -> str:
+    """The line of one method."""
+    return SUMMARIES.get(name) or summaries()[name]

@@ -15,7 +15,6 @@ docs/methods/deepcluster.md lists every difference from the published code. Shap
 H heads, K clusters, V views.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import continuity
 from coterie.learning.losses import cross_entropy, prototype_loss
-from coterie.learning.schedule import cosine, one_cycle, set_rate
+from coterie.learning.schedule import SCHEDULES, Schedule, set_rate
 from coterie.methods import pretext
 from coterie.methods.baselines import partition
 from coterie.methods.bounds import Amount, Count, Positive, Whole
@@ -50,12 +49,10 @@ ITERATIONS = 100  # of the partition's k-means, at most
 WHOLE_VIEWS = 2  # of an image and step in v2, whose features go into the bank; heads cluster them in turns
 LEAST_IMAGES = 20  # of a pseudo-cluster on average, when nobody says how many there are to be
 MOST_SIZES = 1000  # pseudo-clusters whose sizes the history lists one by one
-RATES: dict[str, Callable[[float, float], float]] = {"constant": lambda _, rate: rate, "cosine": cosine, "one-cycle": one_cycle}
 Variant = Literal["v1", "v2"]
 Backend = Literal["k-means", "power-iteration"]
 Views = Literal["", "crops", "pretext"]
 Optimizer = Literal["", "sgd", "adamw"]
-Schedule = Literal["constant", "cosine", "one-cycle"]
 LEFT_OPEN: dict[str, tuple[Views, Optimizer, float]] = {  # views, optimiser, rate
     "v1": ("crops", "sgd", 0.05),
     "v2": ("pretext", "adamw", 2e-3),
@@ -79,7 +76,7 @@ class Config(FinalConfig):
     views: Views = ""  # crops (crops and flips alone) or pretext (with its colours); empty: crops in v1, pretext in v2, as published
     optimizer: Optimizer = ""  # sgd (momentum 0.9) or adamw; empty: sgd in v1 (sec. 3.3), adamw in v2 (published: SGD with LARC)
     rate: Amount = 0.0  # 0: 0.05 in v1 (sec. 3.3), 0.002 in v2; give one with an optimizer of your own
-    schedule: Schedule = "constant"  # sec. 3.3; or cosine, or one-cycle (a tenth of warm-up, then a cosine: v2)
+    schedule: Schedule = "constant"  # sec. 3.3; or cosine, steps, or one-cycle (a tenth of warm-up, then a cosine: v2)
     decay: Amount = 1e-5  # weight decay (sec. 3.3; 1e-6 in v2)
     classifier_rate: Positive = 0.05  # of v1's classifier, SGD without momentum, constant (the published code)
     n_heads: Count = 3  # v2: clusterings at once (the published code)
@@ -130,7 +127,7 @@ def learn_classes(encoder: nn.Module, images: Images, config: Config, run: Run) 
         rng, total = run.rng("views", epoch, run.rank), torch.zeros((), device=device)
         mine = drawn[run.rank :: run.world][: count // run.world]
         for step, batch in enumerate(run.batches(images, batch_size, drop_last=True, ids=mine)):
-            set_rate(optimizer, RATES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
+            set_rate(optimizer, SCHEDULES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
             with run.autocast():
                 z_BD = encoder(view(batch.pixels_B3HW, rng))
                 logits_BK = classifier(z_BD.relu() if last_relu else z_BD)
@@ -179,7 +176,7 @@ def learn_prototypes(encoder: nn.Module, images: Images, config: Config, run: Ru
         rng, total = run.rng("views", epoch, run.rank), torch.zeros((), device=device)
         seen_N.fill_(False)
         for step, batch in enumerate(run.batches(images, batch_size, run.rng("order", epoch), drop_last=True)):
-            set_rate(optimizer, RATES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
+            set_rate(optimizer, SCHEDULES[config.schedule](run.done(epoch + step / steps, config.epochs), config.rate))
             index_B = batch.index_B.to(device)
             sized = [torch.cat([view(batch.pixels_B3HW, rng) for view in group]) for group in views if group]
             with run.autocast():

@@ -24,7 +24,7 @@ from coterie.images import Images
 from coterie.learning.diagnose import agreement, neighbour_losses, vital_signs
 from coterie.learning.losses import by_rank, confident_cross_entropy, scan_loss, softmax
 from coterie.learning.pseudo_labels import confident
-from coterie.learning.schedule import cosine, set_rate
+from coterie.learning.schedule import SCHEDULES, Schedule, cosine, set_rate
 from coterie.methods import near, pretext
 from coterie.methods.bounds import Amount, BelowOne, Count, Positive, Whole
 from coterie.methods.final import Config as FinalConfig
@@ -65,10 +65,14 @@ class Config(FinalConfig):
     components: Whole = 128  # main axes on which heads learn when pretext=frozen gives more columns, or twice n_clusters; 0: all columns
     network_epochs: Whole = 0  # then the encoder learns this loss too, on strong views (the published code: 50, with no head start)
     network_batch: Count = 128
-    network_rate: Positive = 1e-4  # peak, Adam, cosine (SCAN sec. 3.1: 1e-4)
+    network_rate: Positive = 1e-4  # peak, Adam (SCAN sec. 3.1: 1e-4)
+    network_schedule: Schedule = "cosine"  # or constant, as published
+    network_decay: Amount = 0.0  # weight decay, as Adam has it (published: 1e-4)
     selflabel_epochs: Whole = 30  # at most; 0: the encoder stays as it is
     selflabel_batch: Count = 256
-    selflabel_rate: Positive = 2e-3  # peak, Adam, cosine
+    selflabel_rate: Positive = 2e-3  # peak, Adam
+    selflabel_schedule: Schedule = "cosine"  # or constant, as published
+    selflabel_decay: Amount = 0.0  # weight decay, as Adam has it (published: 1e-4)
     threshold: BelowOne = 0.9  # strict; SCAN sec. 3.1 has 0.99, for a network that labels with itself and not with its average
     balance: bool = True  # clusters count equally in the self-labelling loss
     average_epochs: Amount = 2.5  # memory of the teacher, the running average of the student that gives the labels
@@ -171,7 +175,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
     encoder, head = clustered.encoder, run.new("network-head", copy.deepcopy, clustered.head)
     network = nn.Sequential(encoder, head)
     best = teacher_of(network)
-    optimizer = Adam(network.parameters())
+    optimizer, rate_at = Adam(network.parameters(), weight_decay=config.network_decay), SCHEDULES[config.network_schedule]
     prior_K, strong = prior_of(config.prior, clustered.features_ND, config.n_clusters, run), augment.strong(config.augment)
     weight = weight_of(clustered.features_ND, config, run)
     score = {"score": float(losses_of(clustered.p_NK[None], neighbours_NK, prior_K))}
@@ -188,7 +192,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
         pairs_2M = torch.stack([anchors, candidates_NK[anchors, column]])
         ids = torch.cat([pairs_2B.flatten() for pairs_2B in pairs_2M.split(batch_size, 1)])
         for step, batch in enumerate(run.batches(images, 2 * batch_size, ids=ids)):
-            set_rate(optimizer, cosine(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
+            set_rate(optimizer, rate_at(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
             with run.autocast():
                 logits_BK = network(strong(batch.pixels_B3HW, rng))[0]
             total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], weight, prior_K)
@@ -227,7 +231,7 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     """
     student = nn.Sequential(*(run.new("student", copy.deepcopy, unwrap(part)) for part in (clustered.encoder, clustered.head)))
     teacher = teacher_of(student)
-    optimizer = Adam(student.parameters())
+    optimizer, rate_at = Adam(student.parameters(), weight_decay=config.selflabel_decay), SCHEDULES[config.selflabel_schedule]
     strong = augment.strong(config.augment)
     batch_size = min(config.selflabel_batch, len(images))
     steps = -(-len(images) // run.world // batch_size)
@@ -243,7 +247,7 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
         sure, skipped, total = 0, 0, torch.zeros((), device=neighbours_NK.device)
         seen_N = torch.zeros_like(clustered_N)  # 0: not seen in this epoch
         for step, batch in enumerate(run.batches(images, batch_size, order)):
-            set_rate(optimizer, cosine(run.done(epoch + step / steps, config.selflabel_epochs), config.selflabel_rate))
+            set_rate(optimizer, rate_at(run.done(epoch + step / steps, config.selflabel_epochs), config.selflabel_rate))
             with torch.no_grad(), run.autocast():
                 logits_BK = teacher(batch.pixels_B3HW)[0]
             labels_B = confident(logits_BK.float().softmax(1), bar["threshold"])

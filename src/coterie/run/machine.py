@@ -41,6 +41,21 @@ def keep_memory() -> bool:
     return bool(mallopt(MMAP, WHOLE)) and bool(mallopt(TRIM, KEPT))
 
 
+def forget_peak() -> bool:
+    """Lets `peak_memory` begin anew; whether the system (Linux) can be told so."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory() -> int:
+    """Bytes of memory this process has had at most since it began, or since `forget_peak`; 0 where the system does not tell (not Linux)."""
+    words = _words(Path("/proc/self/status"))
+    return int(words[words.index("VmHWM:") + 1]) * 1024 if "VmHWM:" in words else 0
+
+
 def _words(path: Path) -> list[str]:
     try:
         return path.read_text().split()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from coterie.errors import InputError
 from coterie.images import Images
+from coterie.learning.schedule import Schedule
 from coterie.methods.bounds import Amount, BelowOne, Count, Dimensions, Pixels, PixelsOrSame, Positive, Whole
 from coterie.networks import kept
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, features
@@ -37,9 +38,11 @@ class PretextConfig:
     pretext_epochs: Whole = 60  # 0: the weights as they start
     pretext_batch: Count = 256  # images; each gives two views
     pretext_optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd: momentum 0.9, as the papers
-    pretext_rate: Positive = 4e-3  # peak of the one-cycle schedule
+    pretext_rate: Positive = 4e-3  # peak of the schedule
+    pretext_schedule: Schedule = "one-cycle"  # a tenth of warm-up, then a cosine; or cosine, constant, steps (a tenth from 0.6 and 0.8 on)
     pretext_decay: Amount = 0.01  # weight decay
     pretext_temperature: Positive = 0.2
+    pretext_anchors: Literal["both", "first"] = "both"  # of SimCLR: the views that look for the other one (SCAN's published code: first)
     queue: Count = 4096  # keys that MoCo remembers (65,536 in the paper, for ImageNet); never more than there are images
     momentum: BelowOne = 0.99  # of the slow copy of MoCo and BYOL, per update (0.999 and 0.996 in the papers, for 100 times the updates)
     projection: Dimensions = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from coterie.images import Batch, Images
-from coterie.learning.schedule import one_cycle, set_rate
+from coterie.learning.schedule import SCHEDULES, set_rate
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 
@@ -28,7 +28,7 @@ def descend(
     epochs: int | None = None,
     share: float = SHARE,
 ) -> None:
-    """Trains the modules `trained` in place on `loss_of(batch, generator)`: one cycle, whole batches only.
+    """Trains the modules `trained` in place on `loss_of(batch, generator)`, whole batches only.
 
     `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself. `stage`, its `epochs` (None: all
     of the config's) and its share of a time budget: for a task that has several.
@@ -38,6 +38,7 @@ def descend(
     steps = len(images) // run.world // batch_size
     weights = [weight for module in trained.values() for weight in module.parameters()]
     optimizer = OPTIMIZERS[config.pretext_optimizer](weights, weight_decay=config.pretext_decay)
+    rate_at = SCHEDULES[config.pretext_schedule]
     state: dict[str, Any] = {**trained, **(kept or {}), "optimizer": optimizer}
     for epoch in run.epochs(stage, total_epochs, share, **state):
         for module in trained.values():
@@ -45,7 +46,7 @@ def descend(
         rng, total = run.rng(stage, epoch, run.rank), torch.zeros((), device=run.devices.device)
         order = run.rng(f"{stage}-order", epoch)
         for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):
-            set_rate(optimizer, one_cycle(run.done(epoch + step / steps, total_epochs), config.pretext_rate))
+            set_rate(optimizer, rate_at(run.done(epoch + step / steps, total_epochs), config.pretext_rate))
             loss = loss_of(batch, rng)
             run.step(loss, optimizer)
             total += loss.detach()

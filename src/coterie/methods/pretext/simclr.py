@@ -26,6 +26,6 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
         views = torch.cat([view(batch.pixels_B3HW, rng), view(batch.pixels_B3HW, rng)])
         with run.autocast():
             z = projector(encoder(views))
-        return nt_xent(torch.stack(z.chunk(2), 1), config.pretext_temperature, symmetric=True)
+        return nt_xent(torch.stack(z.chunk(2), 1), config.pretext_temperature, symmetric=config.pretext_anchors == "both")
 
     descend(loss, images, config, run, {"encoder": encoder, "projector": projector})
