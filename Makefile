@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV_ARGS ?=
 BIN := .venv/bin
 
-.PHONY: demo test faults lint bench clean
+.PHONY: demo test faults lint bench scale clean
 
 .venv/pyvenv.cfg:
 	$(PYTHON) -m venv $(VENV_ARGS) .venv
@@ -51,6 +51,10 @@ ifneq ($(wildcard benchmarks/$(TABLE).py),)
 else
 	$(BIN)/coterie bench $(TABLE) -o benchmarks/results --page docs/benchmarks --keep runs/bench $(ARGS)
 endif
+
+# What each step costs as the pictures become more, and predict ended ten times: some minutes (docs/scale.md)
+scale: .venv/test.stamp
+	$(BIN)/python -m benchmarks.scale 10000 100000
 
 clean:
 	rm -rf .venv runs build src/*.egg-info
