@@ -8,6 +8,7 @@ What a fit costs beside its network is another table: `coterie bench speed`.
 
 import argparse
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
