@@ -55,7 +55,7 @@ class Case:
         return f"{self.encoder}:{self.size}"
 
 
-CPU = (Case("small", 32, 512, 4), Case("small", 96, 128, 2), Case("resnet18-cifar", 32, 64, 2))  # seconds an epoch on two cores
+CPU = (Case("small", 32, 512, 4), Case("small", 96, 256, 4), Case("resnet18-cifar", 32, 64, 2))  # seconds an epoch on two cores
 GPU = (Case("small", 32, 1024, 40), Case("small", 96, 512, 40), Case("resnet18-cifar", 32, 1024, 40), Case("resnet18-cifar", 96, 256, 40))
 
 
