@@ -1,12 +1,16 @@
 """How SCAN's stages are joined: who is paired with whom, who labels, who learns, and what is returned."""
 
+import numpy as np
 import pytest
 import torch
 
+from coterie.images import open_images
 from coterie.methods import scan
 from coterie.methods.fitted import Fitted
+from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Heads
 from coterie.run import Run
+from coterie.run.devices import Devices
 
 from .conftest import Greys, N, Number, Told, negative, same, who
 
@@ -89,6 +93,21 @@ def test_the_network_sees_an_image_and_one_of_its_neighbours(run, images, monkey
     assert len(pairs) == 12 and strong == [16] * 12, "both pass the strong augmentation"
     assert (anchors.bincount(minlength=N) == 4).all()
     assert set(((others - anchors) % N).tolist()) == ({0, 1, 2, 3} if include_self else {1, 2, 3})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_self_labelling_trains_the_network_that_stage_gives(precision):
+    """With views made in float32, whatever the network computes in."""
+    devices = Devices("cpu", precision, torch.get_num_threads())
+    pictures = open_images(np.random.default_rng(0).integers(0, 256, (N, 16, 16, 3), dtype=np.uint8))
+    run = Run(devices=devices)
+    before = clustered(run.new("encoder", build, EncoderSpec("small", 16)), pictures, run)
+    config = scan.Config(n_clusters=3, network_epochs=2, network_batch=6, selflabel_epochs=1, selflabel_batch=6, threshold=0.0)
+    learned = scan.cluster_network(before, RING, pictures, config, run)
+    assert all(weight.requires_grad for part in (learned.encoder, learned.head) for weight in part.parameters())
+    scan.self_label(learned, RING, pictures, config, run)
+    (row,) = [row for row in run.history if row["stage"] == "self-labelling"]
+    assert row["confident"] == 1.0 and row["skipped"] == 0
 
 
 # ---- self-labelling

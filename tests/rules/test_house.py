@@ -32,7 +32,7 @@ MAY_TOUCH: dict[str, set[str]] = {
     "export": {"images", "run", "networks", "errors", "__init__"},  # networks for onnx.py alone
     "compare": {"evaluate", "report", "export", "images", "learning", "run", "errors"},  # of learning its words alone
     "fitting": {"methods", "networks", "images", "run", "learning", "clustering", "report", "export", "errors", "__init__"},
-    "bench": {"fitting", "methods", "evaluate", "report", "images", "run", "errors", "__init__"},
+    "bench": {"fitting", "methods", "networks", "evaluate", "report", "images", "run", "errors", "__init__"},
     "review": {"fitting", "report", "images", "run", "errors"},
     "estimators": {"fitting", "methods", "evaluate", "report", "export", "networks", "images", "run", "errors"},
     "cli": {

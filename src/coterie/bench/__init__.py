@@ -15,7 +15,11 @@ from coterie.errors import InputError
 if TYPE_CHECKING:
     from coterie.bench.rows import Rows
 
-TABLES = {"overview": "coterie.bench.overview", "last-step": "coterie.bench.last_step"}  # each with its `TABLE`
+TABLES = {  # each with its `TABLE`
+    "overview": "coterie.bench.overview",
+    "last-step": "coterie.bench.last_step",
+    "speed": "coterie.bench.speed",
+}
 SEEDS_FROM = 100  # settings were chosen on smaller seeds
 OWN = "own"  # the preset of each set
 

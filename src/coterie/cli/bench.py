@@ -10,7 +10,7 @@ from coterie.cli.app import Cache, Device, Json, Precision, Threads, answer, app
 
 @app.command()
 def bench(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="overview or last-step.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="overview, last-step or speed.")],
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each line, each with a training of its own.")] = 1,
     first_seed: Annotated[int, typer.Option(help="Settings were chosen on seeds below 100.")] = 100,
     budget: Annotated[

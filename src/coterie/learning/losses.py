@@ -59,13 +59,13 @@ def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, b
     0.0, still differentiable, when no row is left.
     """
     logits, kept = _float(strong_logits_BK), pseudo_labels_B >= 0
-    if not bool(kept.any()):
-        return logits.sum() * 0.0
+    some = kept.any()  # stays on the device, as all here: the host does not wait for it
     weights = None
     if balance:
-        counts = torch.bincount(pseudo_labels_B[kept], minlength=logits.shape[1]).to(logits)
+        counts = (pseudo_labels_B[:, None] == torch.arange(logits.shape[1], device=logits.device)).sum(0).to(logits)
         weights = torch.where(counts > 0, kept.sum() / counts.clamp(min=1), 1.0).to(logits)
-    return F.cross_entropy(logits, pseudo_labels_B, weight=weights, ignore_index=-1)
+    labels_B = torch.where(some, pseudo_labels_B, 0)  # the mean of no row would be no number
+    return F.cross_entropy(logits, labels_B, weight=weights, ignore_index=-1) * some
 
 
 def cross_entropy(logits_BK: Tensor, labels_B: Tensor, temperature: float = 1.0) -> Tensor:

@@ -193,8 +193,9 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
         ids = torch.cat([pairs_2B.flatten() for pairs_2B in pairs_2M.split(batch_size, 1)])
         for step, batch in enumerate(run.batches(images, 2 * batch_size, ids=ids)):
             set_rate(optimizer, rate_at(run.done(epoch + step / steps, config.network_epochs), config.network_rate))
+            views_B3HW = strong(batch.pixels_B3HW, rng)  # in float32
             with run.autocast():
-                logits_BK = network(strong(batch.pixels_B3HW, rng))[0]
+                logits_BK = network(views_B3HW)[0]
             total, _, _ = scan_loss(logits_BK[:batch_size], logits_BK[batch_size:], weight, prior_K)
             run.step(total, optimizer)
         fitted = Fitted.from_parts(encoder, head, features(encoder, images, run))
@@ -204,6 +205,8 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
             follow(best, network, 0.0)
         run.trace(fitted.p_NK.argmax(1)[None].cpu())
         run.log(loss=total, scores=[round(now, 4)], score=score["score"], head=0, **vital_signs(fitted.p_NK))
+    for mine, theirs in zip(best.parameters(), network.parameters(), strict=True):
+        mine.requires_grad_(theirs.requires_grad)  # `best` was made to learn nothing, and self-labelling trains on from it
     encoder, head = best.children()
     return Fitted.from_parts(encoder, head, run.once("features-network", features, encoder, images, run))
 
@@ -252,11 +255,13 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
                 logits_BK = teacher(batch.pixels_B3HW)[0]
             labels_B = confident(logits_BK.float().softmax(1), bar["threshold"])
             seen_N[batch.index_B] = 1 + logits_BK.argmax(1)
+            drawn = rng.get_state()
+            view_B3HW = strong(batch.pixels_B3HW, rng)  # before the host waits for the labels, so that a GPU has work meanwhile
             n_sure = int((labels_B >= 0).sum())
             if n_sure == 0 and run.world == 1:
                 skipped += 1
+                rng.set_state(drawn)
                 continue
-            view_B3HW = strong(batch.pixels_B3HW, rng)
             with run.autocast():
                 logits_BK = student(view_B3HW)[0]
             loss = confident_cross_entropy(logits_BK, labels_B, config.balance)
