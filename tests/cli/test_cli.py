@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from coterie import __version__
-from coterie.cli import door, verbs
+from coterie.cli import app, door, verbs
 from coterie.run.files import read_json, read_table
 
 FAST = ["--preset", "quick", "--device", "cpu", "--precision", "fp32", "--threads", "1"]
@@ -279,7 +279,7 @@ def test_a_named_set_brings_its_classes_and_its_preset(coterie):
 
 @pytest.mark.parametrize("text, seconds", [("90s", 90), ("20m", 1200), ("2h", 7200), ("1.5m", 90), ("45", 45), ("5 s", 5)])
 def test_time_budget(text, seconds):
-    assert verbs._seconds(text) == seconds and verbs._seconds(None) is None
+    assert app.seconds(text, "--time-budget") == seconds and app.seconds(None, "--time-budget") is None
 
 
 # ---- what comes after

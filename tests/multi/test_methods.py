@@ -46,7 +46,7 @@ def test_two_ranks_find_in_features_what_one_finds(name, rows, tmp_path, all_end
     np.testing.assert_allclose(read_features(tmp_path / "1", N), read_features(tmp_path / "2", N), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("temi", "turtle", "kmeans")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("temi", "turtle", "kmeans", "iic")])
 def test_two_ranks_learn_pictures_as_well_as_one(name, pictures, tmp_path, all_end_well):
     for world in (1, 2):
         all_end_well("method.py", world, pictures, tmp_path / str(world), name)

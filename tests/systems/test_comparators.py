@@ -10,6 +10,7 @@ from coterie import fitting, load
 from coterie.clustering.neighbours import nearest_by_distance
 from coterie.errors import InputError
 from coterie.evaluate import metrics
+from coterie.images import open_images
 from coterie.images.named import load_named
 from coterie.methods import method
 from coterie.run import Run
@@ -166,3 +167,11 @@ def test_nearest_by_distance_as_a_loop():
     for k in (0, 50):
         with pytest.raises(InputError, match=f"k = {k} neighbours asked"):
             nearest_by_distance(z, k)
+
+
+def test_iic_is_fitted_in_one_process():
+    devices = Devices("cpu", "fp32", 1)
+    devices.world = 2
+    iic = method("iic")
+    with pytest.raises(InputError, match="whole batch.*in one process"):
+        iic.fit(open_images(np.zeros((8, 16, 16, 3), np.uint8)), iic.Config(), Run(devices=devices))

@@ -237,7 +237,7 @@ def test_pseudo_clusters_scale(asked, n, k, want):
         ({"variant": "v3"}, "variant=v3.*v1, v2"),
         ({"clustering": "ward"}, "clustering=ward.*k-means, power-iteration"),
         ({"views": "clean"}, "views=clean.*crops, pretext"),
-        ({"schedule": "steps"}, "schedule=steps"),
+        ({"schedule": "ramp"}, "schedule=ramp"),
         ({"optimizer": "lars"}, "optimizer=lars"),
         (V2 | {"clustering": "power-iteration"}, "no centroids.*variant=v1"),
         ({"pseudo_clusters": 21}, "pseudo_clusters=21.*20 images"),

@@ -46,6 +46,8 @@ class Config(FinalConfig):
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     if config.encoder == PRECOMPUTED:
         raise InputError("encoder=precomputed gives features, and IIC is what trains an encoder; --method scan learns heads on features")
+    if run.world > 1:
+        raise InputError("IIC asks what the clusters of a whole batch tell of each other, which ranks do not share: fit it in one process")
     encoder = pretext.train(images, config, run)
     head = inform(encoder, images, config, run)
     if config.final != "heads":
