@@ -2,6 +2,7 @@
 repository. Shapes: N images, H and W pixels.
 """
 
+import csv
 import os
 from pathlib import Path
 
@@ -21,3 +22,16 @@ def load_packed(name: str, split: str = "train") -> tuple[NDArray[np.uint8], NDA
     if not path.exists():
         raise SystemExit(f"no {path.name} in {path.parent}; COTERIE_BENCH_DATA names the folder that holds it")
     return load_sheets(path, split)
+
+
+def written(name: str, split: str, keep: Path, n: int | None = None) -> tuple[Path, Path]:
+    """The pictures of a part of a set, or the first n, as an array file in `keep`, and their labels beside it as a table; made once."""
+    stem = keep / f"{name}-{split}{f'-{n}' if n else ''}"
+    pictures, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
+    if not table.exists():
+        keep.mkdir(parents=True, exist_ok=True)
+        x, labels, names = load_packed(name, split)
+        np.save(pictures, x[:n])
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label"), *((f"#{i}", names[label]) for i, label in enumerate(labels[:n]))])
+    return pictures, table

@@ -10,8 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmarks.data import written
 from benchmarks.digits import settled
-from benchmarks.headline import unpacked
 from benchmarks.plots import curves, rows_of
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
@@ -30,7 +30,7 @@ def main() -> None:
     if options.plot:
         plot()
         return
-    pictures, labels = unpacked("fashion_mnist", "train", options.keep, IMAGES)
+    pictures, labels = written("fashion_mnist", "train", options.keep, IMAGES)
     for k in options.clusters:
         key = {"images": IMAGES, "pseudo_clusters": k, "seed": options.seed, "set": f"epochs={options.epochs}"}
         if done(TABLE, key):

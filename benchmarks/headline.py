@@ -9,14 +9,13 @@ On a GPU: `python -m benchmarks.headline cifar10 --seeds 0 --time-budget 15m`, a
 """
 
 import argparse
-import csv
 import json
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from benchmarks.data import load_packed
+from benchmarks.data import written
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 from coterie.run.files import read_json_lines
@@ -39,7 +38,7 @@ def main() -> None:
     parser.add_argument("--time-budget")
     parser.add_argument("--keep", type=Path, default=Path("runs/headline"))
     options = parser.parse_args()
-    files = {split: unpacked(options.set, split, options.keep, options.images) for split in ("train", "test")}
+    files = {split: written(options.set, split, options.keep, options.images if split == "train" else None) for split in ("train", "test")}
     for seed in options.seeds:
         before: tuple[object, ...] = ()
         seconds = 0.0  # of the pretext
@@ -111,20 +110,6 @@ def stage_accuracy(run: Path, files: Files) -> dict[str, float | str]:
 
 def scores_of(run: Path) -> dict[str, list]:
     return json.loads((run / "metrics.json").read_text()).get("curves", {})
-
-
-def unpacked(name: str, split: str, keep: Path, images: int | None) -> tuple[Path, Path]:
-    """The pictures as an array file and their labels as a table, beside the runs."""
-    n = images if split == "train" else None
-    stem = keep / f"{name}-{split}{f'-{n}' if n else ''}"
-    pictures, table = stem.with_suffix(".npy"), stem.with_suffix(".csv")
-    if not table.exists():
-        keep.mkdir(parents=True, exist_ok=True)
-        x, labels, names = load_packed(name, split)
-        np.save(pictures, x[:n])
-        with table.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "label"), *((f"#{i}", names[label]) for i, label in enumerate(labels[:n]))])
-    return pictures, table
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.headline import unpacked
+from benchmarks.data import written
 from benchmarks.plots import Curves, curves, rows_of
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
@@ -71,7 +71,7 @@ def main() -> None:
         return
     shared = SIZES | {"floor": 100, "epochs": options.epochs}
     with tempfile.TemporaryDirectory() as folder:
-        pictures, labels = unpacked("fashion_mnist", "train", Path(folder), IMAGES)
+        pictures, labels = written("fashion_mnist", "train", Path(folder), IMAGES)
         if options.table == "purity":
             if not done("pcp_purity", {"seed": options.seeds[0]}):
                 purity(pictures, labels, shared, options.seeds[0], Path(folder))

@@ -12,7 +12,7 @@ and `share` are those of the reliable labels. Rows done are skipped; the runs st
 import argparse
 from pathlib import Path
 
-from benchmarks.headline import unpacked
+from benchmarks.data import written
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
 from coterie.run.files import read_json
@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     options.keep.mkdir(parents=True, exist_ok=True)
     digits = options.set == "digits"
-    source, labels = ("digits", "builtin") if digits else unpacked(options.set, "train", options.keep, options.images)
+    source, labels = ("digits", "builtin") if digits else written(options.set, "train", options.keep, options.images)
     how = ("--preset", PRESETS[options.set], "--clusters", 10)
     for seed in range(options.seeds):
         pretext = options.keep / f"{options.set}-{seed}-pretext"

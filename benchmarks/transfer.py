@@ -17,9 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.data import load_packed
+from benchmarks.data import written
 from benchmarks.photos import computed
 from benchmarks.record import done, record
 from benchmarks.run_cli import coterie
@@ -66,7 +64,7 @@ def fit_and_judge(name: str, seed: int, options: argparse.Namespace) -> None:
     }  # fmt: skip
     if done("transfer", key):
         return
-    (train, train_labels), (test, test_labels) = (part(options.set, which, options.keep, options.images) for which in ("train", "test"))
+    (train, train_labels), (test, test_labels) = (written(options.set, which, options.keep, options.images) for which in ("train", "test"))
     method, *settings = METHODS[name]
     run = options.keep / f"{name.replace(' ', '-')}-{options.set}-{options.images}-{seed}"
     words = ("--preset", PRESETS[options.set], "--encoder", "small", "--clusters", 10, "--seed", seed, "--threads", options.threads)
@@ -89,8 +87,8 @@ def fit_and_judge(name: str, seed: int, options: argparse.Namespace) -> None:
 
 def blocks(name: str, options: argparse.Namespace) -> None:
     run = options.keep / f"blocks-{name}"
-    train, train_labels = part("imagenette96", "train", options.keep, options.images)
-    val, val_labels = part("imagenette96", "val", options.keep, None)
+    train, train_labels = written("imagenette96", "train", options.keep, options.images)
+    val, val_labels = written("imagenette96", "val", options.keep, None)
     machine = json.loads((run / "environment.json").read_text())
     config = json.loads((run / "config.json").read_text())
     for block in CONVOLUTIONS:
@@ -121,19 +119,6 @@ def epochs_of(run: Path) -> str:
         if "images_per_second" in told:
             counted[told["stage"]] = counted.get(told["stage"], 0) + 1
     return " ".join(f"{stage.replace(' ', '-')}={epochs}" for stage, epochs in counted.items())
-
-
-def part(name: str, split: str, keep: Path, n: int | None) -> tuple[Path, Path]:
-    """The first n pictures of a part as an array file, and their labels as a table."""
-    pictures = keep / f"{name}-{split}{f'-{n}' if n else ''}.npy"
-    table = pictures.with_suffix(".csv")
-    if not table.exists():
-        keep.mkdir(parents=True, exist_ok=True)
-        x, labels, names = load_packed(name, split)
-        np.save(pictures, x[:n])
-        with table.open("w", newline="") as file:
-            csv.writer(file).writerows([("path", "label"), *((f"#{i}", names[label]) for i, label in enumerate(labels[:n]))])
-    return pictures, table
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ whitened features, as every method with a last step has them.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
-from coterie.bench import Asked, Table, fits, page, pairs, plot
+from coterie.bench import Asked, page
 from coterie.bench.fits import Fit
+from coterie.bench.listed import listed
 from coterie.methods import method
 
 METHODS = ("scan", "spice", "deepcluster", "pcp", "ir", "is", "and")
@@ -35,10 +35,4 @@ def named(row: page.Row) -> str:
     return f"`{row['features'] or row['method']}`, {page.options(row).split(',')[0].removeprefix('final=') or 'its own end'}"
 
 
-TABLE = Table(
-    "last-step", "Features and last steps",
-    fill=partial(fits.fill, fits=runs),
-    text=partial(page.text, heading="Features and last steps", about=ABOUT, named=named, csv="last-step.csv"),
-    draw=partial(plot.draw, named=named),
-    compare=partial(pairs.compare, fits=runs),
-)  # fmt: skip
+TABLE = listed("last-step", "Features and last steps", ABOUT, runs, named)

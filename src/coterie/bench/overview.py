@@ -1,10 +1,10 @@
 """Every method on every set at hand: k-means on pixels and the four systems, or those that --methods names, a run a seed."""
 
 from collections.abc import Iterator
-from functools import partial
 
-from coterie.bench import OWN, Asked, Table, fits, page, pairs, plot
+from coterie.bench import OWN, Asked, page
 from coterie.bench.fits import Fit
+from coterie.bench.listed import listed
 from coterie.methods import method
 
 METHODS = ("kmeans", "deepcluster", "pcp", "scan", "spice")
@@ -29,10 +29,4 @@ def named(row: page.Row) -> str:
     return row["method"]
 
 
-TABLE = Table(
-    "overview", "Every method on every set",
-    fill=partial(fits.fill, fits=runs),
-    text=partial(page.text, heading="Every method on every set", about=ABOUT, named=named, csv="overview.csv"),
-    draw=partial(plot.draw, named=named),
-    compare=partial(pairs.compare, fits=runs),
-)  # fmt: skip
+TABLE = listed("overview", "Every method on every set", ABOUT, runs, named)
