@@ -367,6 +367,15 @@ def test_whitening_of_rows_wider_than_they_are_many_equals_naive_float64():
     torch.testing.assert_close(single @ single.T, want @ want.T, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_directions_without_variance_stay_at_zero_in_wide_rows(dtype):
+    x = torch.randn(12, 40, generator=seeded(18)).double()
+    x[6:] = x[:6]
+    left = torch.linalg.svd(x - x.mean(0), full_matrices=False).U[:, :5]
+    got = pca_whiten(x.to(dtype), 11).double()
+    torch.testing.assert_close(got @ got.T, unit(left) @ unit(left).T, rtol=1e-3, atol=1e-3)
+
+
 def test_whitening_of_very_wide_rows_needs_no_square_of_their_width():
     """76,800 columns are a picture of 160 px: their square would be 23 GB in float32."""
     assert pca_whiten(torch.randn(30, 76_800, generator=seeded(16)), 8).shape == (30, 8)

@@ -115,6 +115,13 @@ def test_discord_with_known_sizes_is_least_at_these():
     assert discord(kinds, neighbours, 3) > 0.05
 
 
+def test_discord_with_very_uneven_sizes_stays_between_0_and_1():
+    kinds = torch.arange(40) % 4
+    neighbours = torch.arange(40).view(40, 1)  # an image and itself: they agree always
+    assert discord(kinds, neighbours, 4, torch.tensor([0.97, 0.01, 0.01, 0.01])) == 1
+    assert 0 < discord(kinds, neighbours, 4, torch.tensor([0.4, 0.2, 0.2, 0.2])) < 0.1
+
+
 def test_discord_is_agreement_and_evenness_together():
     kinds = torch.arange(60) % 3
     neighbours = torch.stack([(i + 3 * torch.arange(1, 6)) % 60 for i in range(60)])  # of the same kind, all of them

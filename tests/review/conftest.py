@@ -1,6 +1,7 @@
 import http.client
 import json
 import threading
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -87,8 +88,9 @@ def serving(run):
     thread = threading.Thread(target=serve.serve, args=(run, 0, lambda url: (urls.append(url), there.set())), daemon=True)
     thread.start()
     try:
-        while not there.wait(0.05):
+        while not (there.is_set() and servers and servers[0].started):  # one that has not begun could not be told to end
             assert thread.is_alive(), "it ended before it answered"
+            time.sleep(0.01)
         yield Served(urls[0])
     finally:
         uvicorn.Server.run = kept

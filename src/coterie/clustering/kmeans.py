@@ -281,9 +281,11 @@ def whitening(features_ND: Tensor, n_components: int, floor: float = 1e-8) -> tu
         mean_D = torch.stack([features_ND[part].to(dtype).sum(0) for part in chunks(n, CHUNK)]).sum(0) / n
         if len(mean_D) > n:  # wide rows, such as pixels: their D x D numbers may not fit in memory, and N x N tell the same
             centred_ND = features_ND.to(dtype) - mean_D
-            variance_N, rows_NN = torch.linalg.eigh((centred_ND @ centred_ND.T).to(solver, torch.float64))
+            parts = (centred_ND[:, part].to(solver, torch.float64) for part in chunks(len(mean_D), CHUNK))
+            variance_N, rows_NN = torch.linalg.eigh(sum(part @ part.T for part in parts))
             variance, left_Nd = variance_N.flip(0)[:d].clamp(min=0), rows_NN.flip(1)[:, :d]
-            axes = centred_ND.T @ (left_Nd * variance.clamp(min=torch.finfo(dtype).tiny).rsqrt()).to(features_ND.device, dtype)
+            length_d = torch.where(variance > floor * variance[0], variance.rsqrt(), 0.0)  # a direction without variance is none
+            axes = centred_ND.T @ (left_Nd * length_d).to(features_ND.device, dtype)
         else:
             covariance_DD = torch.zeros(len(mean_D), len(mean_D), dtype=dtype, device=features_ND.device)
             for part in chunks(n, CHUNK):

@@ -48,13 +48,14 @@ def discord(labels_N: Tensor, neighbours_NK: Tensor, k: int, shares_K: Tensor | 
     """1 - agreement * evenness: 0 when neighbours always share a cluster and all k are of one size; near 1 by chance; a score of heads.
 
     evenness = entropy of the sizes / log k (1 for k = 1). Without it a head that merges kinds and leaves clusters empty would be as good.
-    With shares that kinds are known to have, in any order: 1 - the divergence from them / log k, 1 where sizes are as these.
+    With shares that kinds are known to have, in any order: 1 - the divergence from them / log k, at least 0; 1 where sizes are as these.
     """
     sizes_K = torch.bincount(labels_N, minlength=k) / len(labels_N)
     if shares_K is None:
         evenness = float(distribution_entropy(sizes_K)) / math.log(k) if k > 1 else 1.0
     else:
         evenness = 1 + float(distribution_entropy(sizes_K, by_rank(shares_K, sizes_K))) / math.log(k) if k > 1 else 1.0
+        evenness = max(0.0, evenness)  # the divergence has no bound, and below 0 more agreement would be worse
     return 1 - agreement(labels_N, neighbours_NK) * evenness
 
 

@@ -47,6 +47,8 @@ class Devices:
             index = f":{state.local_process_index}" if kind == "cuda" else ""
         self.device = torch.device(kind + index)
         self.precision = _resolve_precision(precision, kind)
+        if self.world > 1:  # a trial may end differently on each
+            self.precision = "bf16" if self.broadcast(torch.tensor(float(self.precision == "bf16"), device=self.device)) else "fp32"
         if kind == "cuda":  # same seed, same bits, also where cuDNN could choose a faster kernel that adds in another order
             torch.backends.cudnn.deterministic = True
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
