@@ -1,17 +1,23 @@
 """The paired bootstrap over images and seeds, against draws one by one; and how often its intervals hold the truth."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from coterie.errors import InputError
 from coterie.evaluate import metrics
-from coterie.evaluate.paired import paired, right
+from coterie.evaluate.metrics import right
+from coterie.evaluate.paired import paired
 
 
-def test_right_is_what_accuracy_counts():
+def test_right_is_the_best_way_of_pairing_clusters_with_classes():
     rng = np.random.default_rng(0)
-    labels, clusters = rng.integers(0, 4, 200), rng.integers(0, 6, 200)
-    assert right(labels, clusters).mean() == metrics.accuracy(labels, clusters)
+    labels, clusters = rng.integers(0, 4, 50), rng.integers(0, 6, 50)
+    ways = [np.array([way.index(cluster) if cluster in way else -1 for cluster in clusters]) for way in permutations(range(6), 4)]
+    most = max((way == labels).sum() for way in ways)
+    assert right(labels, clusters).sum() == most and metrics.accuracy(labels, clusters) == most / 50
+    assert any(np.array_equal(right(labels, clusters), way == labels) for way in ways)
     assert right(labels, (labels + 1) % 4).all(), "whatever clusters are called"
 
 

@@ -59,12 +59,12 @@ def workers() -> list[int]:
 
 def test_two_workers_one_of_which_is_killed(ray, home, recipe, tmp_path, monkeypatch):
     streaming.work("predict", Wish(tmp_path / "one"), recipe.work())
-    began, killed = ray.init, []
+    began, killed, over = ray.init, [], threading.Event()
     monkeypatch.setattr(ray, "init", lambda address, **more: began(address, num_cpus=2, **more))
 
     def kill() -> None:
         """One of the workers, when some parts are there and some are not."""
-        while not killed:
+        while not (killed or over.is_set()):
             there = len(list((tmp_path / "two").glob("part-*")))
             if 2 <= there < 38 and (found := workers()):
                 os.kill(found[0], signal.SIGKILL)
@@ -73,7 +73,11 @@ def test_two_workers_one_of_which_is_killed(ray, home, recipe, tmp_path, monkeyp
 
     hand = threading.Thread(target=kill, daemon=True)
     hand.start()
-    told = on_ray.work("local", Wish(tmp_path / "two"), recipe)
+    try:
+        told = on_ray.work("local", Wish(tmp_path / "two"), recipe)
+    finally:
+        over.set()
+        hand.join()
     assert killed, "no worker was seen while parts were made"
     assert told["n_images"] == N - 1 and told["n_problems"] == 1 and told["parts_left"] == 0
     one, two = pq.read_table(tmp_path / "one"), pq.read_table(tmp_path / "two")

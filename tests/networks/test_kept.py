@@ -56,7 +56,6 @@ def test_a_damaged_file_is_made_again(run, counted):
     content = bytearray(entry.path.read_bytes())
     content[-9] ^= 4
     entry.path.write_bytes(content)
-    assert cached.entries(run.cache)[0].source == "?"
     assert torch.equal(kept.features(encoder, images, run), first) and len(counted) == 2
     assert cached.entries(run.cache)[0] == entry
 
@@ -67,3 +66,11 @@ def test_cleared_and_without_a_cache(run, counted):
     assert cached.clear(run.cache) > 7 * 128 * 4 and cached.entries(run.cache) == []
     kept.features(encoder, images, Run(devices=Devices("cpu", "fp32", 1)))
     assert cached.entries(run.cache) == [] and len(counted) == 2
+
+
+def test_what_has_a_damaged_header_is_listed_too(run):
+    kept.features(build(EncoderSpec("small", 16)), open_images(PICTURES), run)
+    (entry,) = cached.entries(run.cache)
+    assert (entry.source, entry.encoder, entry.n) == ("array", "small", 7)
+    entry.path.write_bytes(entry.path.read_bytes()[:20])
+    assert cached.entries(run.cache)[0][2:5] == ("?", "?", 0)

@@ -15,7 +15,7 @@ from coterie.images.named import load_named
 from coterie.methods import method
 from coterie.run import Run
 from coterie.run.devices import Devices
-from coterie.run.files import read_json_lines
+from coterie.run.files import read_json, read_json_lines
 
 from .runs import Killed, bits, die_after, fit, outcome, rows
 
@@ -39,12 +39,18 @@ def moons(n: int = 200) -> tuple[np.ndarray, np.ndarray]:
     return (np.stack(x, 1) + rng.normal(size=(n, 2)) * 0.04).astype(np.float32), kinds
 
 
+def returned(run) -> str:
+    """Whose clusters a fit gave back: the method's own, or k-means' in their place."""
+    return read_json(run / "environment.json")["evidence"]["returned"]
+
+
 @pytest.mark.parametrize("name", JOINT)
 def test_finds_the_kinds_of_pictures(name, drawn, tmp_path):
     accuracies = []
     for seed in range(2):
         fit(drawn(), tmp_path / str(seed), name, seed=seed)
         accuracies.append(metrics.accuracy(np.arange(120) % 4, outcome(tmp_path / str(seed))[0]))
+        assert returned(tmp_path / str(seed)) == name
     assert np.mean(accuracies) > 0.6, accuracies
     lines = [row for row in read_json_lines(tmp_path / "0" / "history.jsonl") if row["stage"] == STAGE[name]]
     losses = [row["loss"] for row in lines]
@@ -57,7 +63,7 @@ def test_finds_planted_kinds_and_sorts_new_rows_as_the_fitted(name, tmp_path):
         z, kinds = planted(seed)
         fit(z, tmp_path / str(seed), name, clusters=5, seed=seed, encoder="precomputed")
         labels, p = outcome(tmp_path / str(seed))
-        assert metrics.accuracy(kinds, labels) > 0.97
+        assert metrics.accuracy(kinds, labels) > 0.97 and returned(tmp_path / str(seed)) == name
         assert np.array_equal(load(tmp_path / str(seed)).predict(z), labels) and np.allclose(p.sum(1), 1, atol=1e-5)
 
 
@@ -92,6 +98,7 @@ def test_the_head_says_what_the_partition_does(name, tmp_path):
     more = {"covariance": "diag"} if name == "gmm" else {}
     fit(z, tmp_path / "run", name, clusters=7, encoder="precomputed", axes=0, **more)
     labels = outcome(tmp_path / "run")[0]
+    assert returned(tmp_path / "run") == name
     last = [row for row in read_json_lines(tmp_path / "run" / "history.jsonl") if row["stage"] == "head"][-1]
     assert last["changed"] < 0.02
     if name == "agglomerative":

@@ -16,7 +16,6 @@ from coterie.bench import OWN, Asked
 from coterie.bench.place import Peak, place
 from coterie.bench.rows import Rows
 from coterie.bench.sets import Missing, PictureSet, known, prepared
-from coterie.errors import InputError
 from coterie.evaluate.protocol import evaluate
 from coterie.run.checkpoint import fingerprint
 from coterie.run.files import read_config, read_history, read_json, read_trace
@@ -39,8 +38,9 @@ class Fit:
 
     def key(self, asked: Asked) -> dict[str, Any]:
         """The columns that tell rows apart."""
-        of = self.features.method if self.features else ""
-        key = {"method": self.method, "features": of, "options": json.dumps(self.options, sort_keys=True), "set": self.set}
+        of = self.features
+        made = "" if not of else of.method + (json.dumps(of.options, sort_keys=True) if of.options else "")
+        key = {"method": self.method, "features": made, "options": json.dumps(self.options, sort_keys=True), "set": self.set}
         key |= {"protocol": WHOLE, "preset": asked.preset, "schedule": "gpu" if asked.devices.device.type == "cuda" else "cpu"}
         return key | {"budget": f"{asked.budget:g}" if asked.budget else "", "seed": self.seed}
 
@@ -100,6 +100,8 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
 
 def _row(one: Fit, pictures: PictureSet, asked: Asked) -> dict[str, Any]:
     """The row of one fit: its key, scores, what it took, and on what."""
+    if one.features:  # whose memory is not this one's
+        fitted(one.features, pictures, asked)
     fresh, peak = not folder_of(one, asked).exists(), Peak(asked.devices)
     run = fitted(one, pictures, asked)
     most = peak.mb() if fresh else ""  # of a part of a fit it would tell nothing
@@ -129,11 +131,3 @@ def _speed(run: Path) -> int | str:
             stages.setdefault(row["stage"], []).append(row)
     longest = max(stages.values(), key=lambda epochs: sum(row["seconds"] for row in epochs), default=[])
     return round(median(row["images_per_second"] for row in longest)) if longest else ""
-
-
-def chosen(asked: tuple[str, ...], there: tuple[str, ...], what: str) -> tuple[str, ...]:
-    """What was asked for, or what the table has. Raises InputError for a name that is none."""
-    for name in asked:
-        if name not in there:
-            raise InputError(f"--{what} {name}: there are {', '.join(there)}")
-    return asked or there

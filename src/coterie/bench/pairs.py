@@ -15,7 +15,8 @@ from coterie.bench.page import GROUP, SECTION, Row, grouped
 from coterie.bench.rows import Rows
 from coterie.bench.sets import prepared
 from coterie.evaluate.labels import labels_of
-from coterie.evaluate.paired import paired, right
+from coterie.evaluate.metrics import right
+from coterie.evaluate.paired import paired
 from coterie.run.files import probabilities, read_assignments, read_config
 
 

@@ -5,18 +5,19 @@ from typing import Annotated
 
 import typer
 
+from coterie.bench import OWN, SEEDS_FROM, TABLES
 from coterie.cli.app import Cache, Device, Json, Precision, Threads, answer, app, seconds
 
 
 @app.command()
 def bench(
-    table: Annotated[str, typer.Argument(metavar="TABLE", help="overview, last-step or speed.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help=f"One of {', '.join(TABLES)}.")],
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each line, each with a training of its own.")] = 1,
-    first_seed: Annotated[int, typer.Option(help="Settings were chosen on seeds below 100.")] = 100,
+    first_seed: Annotated[int, typer.Option(help=f"Settings were chosen on seeds below {SEEDS_FROM}.")] = SEEDS_FROM,
     budget: Annotated[
         str | None, typer.Option(metavar="TIME", help="Of each fit, like 90s, 3m or 1h; default: what its preset takes.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="See `coterie presets`; own: that of each set.")] = "own",
+    preset: Annotated[str, typer.Option(help="See `coterie presets`; own: that of each set.")] = OWN,
     methods: Annotated[str | None, typer.Option(help="Several with commas; default: the table's.")] = None,
     sets: Annotated[
         str | None, typer.Option(help="digits, mnist, fashion_mnist:2000, ..., several with commas; default: the table's.")

@@ -32,7 +32,12 @@ def match(labels: Any, clusters: Any) -> dict[int, int]:
 
 def accuracy(labels: Any, clusters: Any) -> float:
     """Share of images whose cluster is matched with their class. ACC of the papers; with C = K the same as theirs."""
-    return float(_hits(*_pair(labels, clusters), False).mean())
+    return float(right(labels, clusters).mean())
+
+
+def right(labels: Any, clusters: Any) -> NDArray[np.bool_]:
+    """Of each image, whether its cluster is matched with its class, (N,)."""
+    return _hits(*_pair(labels, clusters), False)
 
 
 def confusion(labels: Any, clusters: Any) -> NDArray[np.int64]:

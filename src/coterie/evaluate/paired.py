@@ -9,25 +9,17 @@ Shapes: N images, S seeds, R draws.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coterie.errors import InputError
-from coterie.evaluate import metrics
 from coterie.evaluate.intervals import DRAWS, SHARE
 from coterie.run.seeding import seed_of
-
-
-def right(labels_N: Any, clusters_N: Any) -> NDArray[np.bool_]:
-    """Of each image, whether its cluster's class (the Hungarian method's, by the whole) is its own, (N,)."""
-    partner = metrics.match(labels_N, clusters_N)
-    return np.array([partner.get(int(cluster), -1) for cluster in np.asarray(clusters_N)]) == np.asarray(labels_N)
 
 
 def paired(one_SN: Any, other_SN: Any, seed: int = 0, draws: int = DRAWS, share: float = SHARE) -> dict[str, float]:
     """{"difference", "low", "high"}: the ACC of the one less that of the other, and the interval that holds `share` of the draws.
 
-    one_SN, other_SN: whether each image is right (`right`) in the fit under each seed, rows of the same seeds in the same order. Images are
-    drawn with replacement, and seeds too where there are several; with one seed the interval says nothing of others.
+    one_SN, other_SN: whether each image is right (`metrics.right`) in the fit under each seed, rows of the same seeds in the same order.
+    Images are drawn with replacement, and seeds too where there are several; with one seed the interval says nothing of others.
     InputError: shapes that differ or hold nothing, a share not between 0 and 1.
     """
     one, other = np.asarray(one_SN, dtype=np.float64), np.asarray(other_SN, dtype=np.float64)

@@ -126,7 +126,7 @@ def write_run(folder: Path, images: Images, result: Assignments, run: Run) -> No
     ids = sorted({*chosen.ids.tolist(), *others}) if images.kind != "features" else []
     pictures = pack(ids, images.thumbnails(ids, THUMBNAIL))
     rest = sorted(set(range(len(p))) - set(ids)) if ids else []
-    pictures |= encoded(images, rest, run.cache)
+    pictures |= encoded(images, rest, run)
     looked_at = attended(central(chosen, labels_N.numpy(), z.numpy()), labels_N.numpy())
     maps = attention_maps(result.model.encoder, images, looked_at, labels_N, z)
     if maps is not None:

@@ -2,7 +2,6 @@
 verdict asks; and those that a report shows, encoded once for all runs on the same pictures."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.images import Images
-from coterie.run import cached, checkpoint
+from coterie.run import Run, cached, checkpoint
 
 SIDE = 32  # px, at most: k-means on pixels gains nothing from more, and its time grows with the square
 BATCH = 64  # pictures at a time: larger ones as floats leave the caches of a core, and take twice as long
@@ -24,20 +23,20 @@ def small(images: Images) -> Tensor:
     return torch.cat([F.adaptive_avg_pool2d(batch.pixels_B3HW, (height, width)).cpu() for batch in images.batches(BATCH)])
 
 
-def encoded(images: Images, ids: Sequence[int], cache: Path | None) -> dict[str, np.ndarray]:
+def encoded(images: Images, ids: Sequence[int], run: Run) -> dict[str, np.ndarray]:
     """`thumbnails.pack_others` of the images `ids`, of the store, for reading files again would take as long as a fit; all of them are
-    kept in `cache`."""
-    from coterie.report.thumbnails import others_of, pack_others
+    kept in the run's cache."""
+    from coterie.report.thumbnails import OTHERS, others_of, pack_others
 
     def picture(i: int) -> np.ndarray:
         return images.pixels[i].cpu().numpy()
 
-    if cache is None or not ids:
+    if run.cache is None or not ids:
         return pack_others(ids, picture)
-    key = checkpoint.fingerprint(images, *images.size)
-    found = cached.read(cache, cached.THUMBNAILS, key)
+    key = checkpoint.fingerprint(images, *images.size, *OTHERS)
+    found = cached.read(run.cache, cached.THUMBNAILS, key)
     if found is None:
-        packed = {name: torch.from_numpy(tensor) for name, tensor in pack_others(range(len(images)), picture).items()}
-        found = packed
-        cached.keep(cache, cached.THUMBNAILS, key, packed, images.name, len(images))
+        found = {name: torch.from_numpy(tensor) for name, tensor in pack_others(range(len(images)), picture).items()}
+        if lost := cached.keep(run.cache, cached.THUMBNAILS, key, found, images.name, len(images)):
+            run.note(lost)
     return others_of({name: tensor.numpy() for name, tensor in found.items() if name != "about"}, ids)

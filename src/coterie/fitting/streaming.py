@@ -18,6 +18,8 @@ from coterie.fitting.new_pictures import FALSE_ALARMS, Known, check_rate
 from coterie.fitting.parts import Layout
 from coterie.fitting.planning import config_of
 from coterie.images import Images
+from coterie.images.named import is_named
+from coterie.images.remote import is_url
 from coterie.images.stream import BLOCK, Stream, open_stream
 from coterie.methods import pretext
 from coterie.methods.pretext import PretextConfig
@@ -63,7 +65,7 @@ class Recipe(NamedTuple):
 
     def anywhere(self) -> "Recipe":
         """The same with whole paths, for a process in another folder."""
-        return self._replace(given={name: _whole(value) for name, value in self.given.items()})
+        return self._replace(given={name: _whole(name, value) for name, value in self.given.items()})
 
 
 def predict(
@@ -145,8 +147,9 @@ def _some(stream: Stream, count: int) -> Images:
     return replace(found[0], pixels=torch.cat([one.pixels for one in found]), paths=[path for one in found for path in one.paths])
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, Path) or (isinstance(value, str) and os.path.exists(os.path.expanduser(value))):
+def _whole(name: str, value: Any) -> Any:
+    """A path in full. Of words the source alone may be one, unless it is the name of a set, or a url."""
+    if isinstance(value, Path) or (name == "source" and not is_named(value) and not is_url(value)):
         return type(value)(os.path.abspath(os.path.expanduser(value)))
     return value
 

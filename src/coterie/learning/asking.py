@@ -32,8 +32,9 @@ def telling(rows_ND: Tensor, p_NK: Tensor, free_N: Tensor, answered_N: Tensor, c
         rows_ND = unit(rows_ND).float()
         means_KD = F.normalize(p_NK.T @ rows_ND)
         best_N = (rows_ND * means_KD[p_NK.argmax(1)]).sum(1).clamp(min=0).square()
-        for part in chunks(int(answered_N.sum()), CANDIDATES):
-            best_N = torch.maximum(best_N, _cover(rows_ND, rows_ND[answered_N.nonzero().squeeze(1)[part]]).amax(1))
+        known_AD = rows_ND[answered_N]
+        for part in chunks(len(rows_ND) if len(known_AD) else 0, CANDIDATES):
+            best_N[part] = torch.maximum(best_N[part], _cover(rows_ND[part], known_AD).amax(1))
         covered_C = best_N.masked_fill(~free_N, 2).argsort(stable=True)[: min(COVERED, int(free_N.sum()))]
         asked_M = covered_C[:: -(-len(covered_C) // CANDIDATES) or 1]
         cover_CM, best_C = _cover(rows_ND[covered_C], rows_ND[asked_M]), best_N[covered_C]

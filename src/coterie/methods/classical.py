@@ -43,7 +43,7 @@ WIDTH = 256  # of its hidden layer: what is bent in two columns is not learned b
 
 @dataclass(frozen=True)
 class Config(FinalConfig):
-    """Settings of spectral clustering, and what all three share."""
+    """What all three share."""
 
     encoder: str = "pixels"
     pretext: Pretext = "frozen"
@@ -51,7 +51,13 @@ class Config(FinalConfig):
     whiten: bool = False
     rows: Count = 10_000  # images that are partitioned, drawn at random where there are more: time and memory grow with their square
     axes: Whole = 64  # main axes of the features that they are seen on; 0: all of them
-    n_neighbors: Count = 10  # of spectral clustering: each row's in the graph
+
+
+@dataclass(frozen=True)
+class SpectralConfig(Config):
+    """Settings of spectral clustering."""
+
+    n_neighbors: Count = 10  # each row's in the graph
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,13 @@ def taught(z_SD: Tensor, labels_S: Tensor, k: int, run: Run) -> MlpHeads:
             p_SK = head(z_SD)[0].softmax(1)
         run.trace(p_SK.argmax(1)[None].cpu())
         run.log(loss=total / steps, changed=float((p_SK.argmax(1) != labels_S).float().mean()), **vital_signs(p_SK))
+    with torch.no_grad():
+        other = int((head(z_SD)[0].argmax(1) != labels_S).sum())
+    run.note(f"the head sorts {other:,} of {n:,} images that were partitioned otherwise than the partition")
     return head
 
 
-def cut(rows_Sd: Tensor, config: Config, rng: torch.Generator) -> Tensor:
+def cut(rows_Sd: Tensor, config: SpectralConfig, rng: torch.Generator) -> Tensor:
     """Spectral clustering of the graph of neighbours; an edge weighs exp(-d^2 / (s_i s_j)), s the distance of a row's last neighbour."""
     index_SK, square_SK = nearest_by_distance(rows_Sd, min(config.n_neighbors, len(rows_Sd) - 1))
     scale_S = square_SK[:, -1].clamp(min=1e-12).sqrt()
@@ -144,7 +153,7 @@ def mixed(rows_Sd: Tensor, config: MixtureConfig, rng: torch.Generator) -> Tenso
 class Spectral:
     """Spectral clustering."""
 
-    Config, fit = Config, staticmethod(partial(fit, partition=cut))
+    Config, fit = SpectralConfig, staticmethod(partial(fit, partition=cut))
 
 
 class Agglomerative:

@@ -49,14 +49,15 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     if run.world > 1:
         raise InputError("IIC asks what the clusters of a whole batch tell of each other, which ranks do not share: fit it in one process")
     encoder = pretext.train(images, config, run)
-    head = inform(encoder, images, config, run)
+    heads = inform(encoder, images, config, run)
     if config.final != "heads":
         return assign(encoder, images, config, run)
-    return Fitted.from_parts(encoder, head, run.once("features", features, encoder, images, run))
+    z_ND = run.once("features", features, encoder, images, run)
+    return Fitted.from_parts(encoder, choose(heads, encoder, z_ND, images, config, run), z_ND)
 
 
-def inform(encoder: nn.Module, images: Images, config: Config, run: Run) -> nn.Module:
-    """Steps 1 to 3: trains `encoder` in place; the head that is chosen."""
+def inform(encoder: nn.Module, images: Images, config: Config, run: Run) -> Heads:
+    """Steps 1 and 2: trains `encoder` in place; the heads with the clusters asked for."""
     width, k = unwrap(encoder).n_features, config.n_clusters
     heads: Heads = run.new("heads", Heads, width, k, config.n_heads)  # type: ignore[assignment]
     more = run.new("more-heads", Heads, width, k * config.more_clusters, config.n_heads)
@@ -70,12 +71,16 @@ def inform(encoder: nn.Module, images: Images, config: Config, run: Run) -> nn.M
 
     if config.epochs:
         descend(loss, images, config, run, {"encoder": encoder, "heads": heads, "more": more}, stage="information", epochs=config.epochs)
-    z_ND, other_ND = run.once("pairs", _pairs, encoder, images, config.augment, run).unbind()
+    return unwrap(heads)  # type: ignore[return-value]
+
+
+def choose(heads: Heads, encoder: nn.Module, z_ND: Tensor, images: Images, config: Config, run: Run) -> nn.Module:
+    """Step 3: the head of least loss over all images, z_ND, and one view of each."""
+    other_ND = run.once("view", _view, encoder, images, config.augment, run)
     with torch.no_grad():
         score_H = information(heads, torch.cat([z_ND, other_ND]), config.evenness)
     run.note(f"head {int(score_H.argmin())} of {config.n_heads} is chosen: losses {', '.join(f'{score:.3f}' for score in score_H)}")
-    chosen: Heads = unwrap(heads)  # type: ignore[assignment]
-    return chosen.select(int(score_H.argmin()))
+    return heads.select(int(score_H.argmin()))
 
 
 def information(heads: nn.Module, z_2BD: Tensor, evenness: float) -> Tensor:
@@ -84,7 +89,7 @@ def information(heads: nn.Module, z_2BD: Tensor, evenness: float) -> Tensor:
     return information_loss(one_HBK, other_HBK, evenness)
 
 
-def _pairs(encoder: nn.Module, images: Images, name: str, run: Run) -> Tensor:
-    """Features of all images and of one view of each, (2, N, D)."""
+def _view(encoder: nn.Module, images: Images, name: str, run: Run) -> Tensor:
+    """Features of one view of each image, (N, D)."""
     rng, view = run.rng("pairs"), augment.pretext(name)
-    return torch.stack([features(encoder, images, run), features(encoder, images, run, view=lambda pixels: view(pixels, rng))])
+    return features(encoder, images, run, view=lambda pixels: view(pixels, rng))

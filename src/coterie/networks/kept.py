@@ -31,12 +31,12 @@ def features(encoder: nn.Module, images: Images, run: "Run") -> Tensor:
         run.note(f"the features of {len(images):,} pictures were in the cache")
         return found["features"].to(run.devices.device)
     z_ND = networks.features(encoder, images, run)
-    if run.rank == 0:
-        cached.keep(run.cache, cached.FEATURES, key, {"features": z_ND}, images.name, len(z_ND), plain.spec.name)
+    about = images.name, len(z_ND), plain.spec.name
+    if run.rank == 0 and (lost := cached.keep(run.cache, cached.FEATURES, key, {"features": z_ND}, *about)):
+        run.note(lost)
     return z_ND
 
 
 def likely(cache: Path, source: str, encoder: str, n: int) -> bool:
     """Whether features of so many pictures under these names are kept. The pictures themselves are compared when features are used."""
-    kept = [entry for entry in cached.entries(cache) if entry.kind == cached.FEATURES]
-    return any((entry.source, entry.encoder, entry.n) == (source, encoder, n) for entry in kept)
+    return any((entry.source, entry.encoder, entry.n) == (source, encoder, n) for entry in cached.entries(cache, [cached.FEATURES]))

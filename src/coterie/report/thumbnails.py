@@ -20,6 +20,7 @@ LADDER = ((192, 80), (176, 76), (160, 74), (144, 70), (128, 66), (112, 60), (96,
 SMALL = ((128, 56), (112, 52), (96, 48), (80, 42), (64, 36))  # the same of the others
 EACH, MANY, LEAST = 2_200, 22_000_000, 800  # bytes of each of the others, of all while they are 10,000, and of each however many there are
 PROBE = 48  # pictures that are encoded to guess which rung fits
+OTHERS = (SMALL, EACH, MANY, LEAST, PROBE)  # what the small ones follow from, besides the pictures
 OVERLAY = 32  # pixels on a side of a map laid over a picture; the browser draws it larger, and soft
 HEAT, OPAQUE = (255, 84, 0), 0.72  # its colour, and the most that it hides
 KINDS = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"RIFF", "image/webp"))

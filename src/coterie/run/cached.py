@@ -4,11 +4,12 @@ A file `<kind>/<key>.safetensors` there holds a state and `about`: the name of t
 of all that the state follows from, so that a file is never stale.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from coterie.errors import InputError
-from coterie.run import checkpoint
+from coterie.run import checkpoint, disk
 
 FEATURES, THUMBNAILS = "features", "thumbnails"
 
@@ -32,18 +33,22 @@ def read(cache: Path, kind: str, key: str) -> dict[str, Any] | None:
         return None
 
 
-def keep(cache: Path, kind: str, key: str, state: dict[str, Any], source: str, n: int, encoder: str = "") -> None:
-    """Keeps `state`, any that checkpoint.py can save."""
-    about = {"source": source, "encoder": encoder, "n": n}
-    checkpoint.save(_file(cache, kind, key), state | {"about": about}, keep_previous=False)
+def keep(cache: Path, kind: str, key: str, state: dict[str, Any], source: str, n: int, encoder: str = "") -> str:
+    """Keeps `state`, any that checkpoint.py can save. "", or why it could not be kept: a fit needs no cache, and goes on."""
+    whole = state | {"about": {"source": source, "encoder": encoder, "n": n}}
+    try:
+        disk.write_atomically(_file(cache, kind, key), lambda new: checkpoint.save(new, whole, keep_previous=False))
+    except OSError as error:
+        return f"{kind} could not be kept in the cache {cache}: {error.strerror}"
+    return ""
 
 
-def entries(cache: Path) -> list[Entry]:
-    """The files kept in `cache`; a damaged one is listed too, as "?"."""
+def entries(cache: Path, kinds: Sequence[str] = (FEATURES, THUMBNAILS)) -> list[Entry]:
+    """The files of these kinds kept in `cache`, by what their headers say; one whose header is damaged is listed too, as "?"."""
     found = []
-    for kind in (FEATURES, THUMBNAILS):
+    for kind in kinds:
         for path in sorted((cache / kind).glob("*.safetensors")):
-            about = (read(cache, kind, path.stem) or {}).get("about", {})
+            about = checkpoint.glance(path, "about") or {}
             found.append(Entry(path, kind, about.get("source", "?"), about.get("encoder", "?"), about.get("n", 0), path.stat().st_size))
     return found
 

@@ -68,6 +68,17 @@ def load(path: Path) -> Any:
     return _unflatten(json.loads(header["tree"]), tensors)
 
 
+def glance(path: Path, name: str) -> Any:
+    """The entry `name`, one without tensors, of the state saved at `path`, from the header alone: quick however large the file is, and
+    nothing is compared. None where it is not there, or cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tree = json.loads((file.metadata() or {})["tree"])
+        return _unflatten(dict(map(tuple, tree["dict"]))[name], {})
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError):
+        return None
+
+
 def load_latest(path: Path) -> Any | None:
     """The newest undamaged state of `path` and `<path>.previous`; None when there is none of either. Raises Damaged when none is whole."""
     lost = None
