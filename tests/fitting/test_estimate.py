@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ DEVICES = Devices("cpu", "fp32", 1)
 
 def test_a_stage_is_told_in_full(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("coterie.fitting.estimate.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("coterie.fitting.estimate.time", SimpleNamespace(monotonic=lambda: clock[0]))
     run = Probe(DEVICES, 0, None)
     for epoch in run.epochs("first", 50):
         clock[0] += 10.0 if epoch == 0 else 0.5  # the first one warms up

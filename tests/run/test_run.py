@@ -1,6 +1,7 @@
 """Run: what is restored, saved, skipped, counted and written down. Whole fits that are killed: tests/systems."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,11 +25,11 @@ class Killed(BaseException):
 
 
 class Clock:
-    """Time as a test wants it."""
+    """Time as a test wants it, for Run alone: what else runs in this process, such as a review's server, keeps its own."""
 
     def __init__(self, monkeypatch):
         self.now = 100.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
 
 def start(folder, **more) -> Run:
