@@ -10,6 +10,10 @@ class InputError(ValueError):
     """
 
 
+class RankLost(InputError):
+    """Another process of a fit ended. Threads of the collectives may wait for it for good, so a program that ends now ends at once."""
+
+
 def words(error: BaseException) -> str:
     """What a library's error says, in one line of valid Unicode, without the memory addresses that Pillow puts into some."""
     text = str(error).split(" <_io")[0].encode("utf-8", "backslashreplace").decode()

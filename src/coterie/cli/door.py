@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from coterie.errors import InputError, printable
+from coterie.errors import InputError, RankLost, printable
 
-INTERRUPTED, TERMINATED = 130, 143
+REFUSED, INTERRUPTED, TERMINATED = 2, 130, 143
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)  # what is wrong with a disk that its owner can mend
 
 
@@ -35,6 +35,11 @@ def enter(verb: Callable[[], Any], usage_error: Any, abort: type[BaseException])
         sys.exit(status)
     except usage_error as error:
         _refuse(error.format_message() or "what should be done? coterie --help")
+    except RankLost as error:
+        _say(str(error))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(REFUSED)  # the interpreter would end threads that wait for the lost rank, and C++ aborts a process for that
     except InputError as error:
         _refuse(str(error))
     except OSError as error:
@@ -57,5 +62,9 @@ def _leave(word: str, status: int) -> None:
 
 
 def _refuse(text: str) -> None:
+    _say(text)
+    sys.exit(REFUSED)
+
+
+def _say(text: str) -> None:
     print("coterie: error: " + printable(" ".join(text.split())), file=sys.stderr)
-    sys.exit(2)

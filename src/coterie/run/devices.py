@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from coterie.errors import InputError
+from coterie.errors import InputError, RankLost
 from coterie.run import machine
 
 SIDE, TRIES, FASTER = 768, 6, 1.25  # of the product by which a CPU is tried, and what makes bf16 worth its three digits less
@@ -94,13 +94,13 @@ class Devices:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Inside it the end of another rank is an InputError that says so, and not what the library of the collectives makes of it."""
+        """Inside it the end of another rank is a RankLost, which says so, and not what the library of the collectives makes of it."""
         try:
             yield
         except RuntimeError as error:
             if self.world == 1 or not (isinstance(error, torch.distributed.DistError) or "gloo" in str(error)):
                 raise
-            raise InputError(
+            raise RankLost(
                 f"another process of this fit ended, or cannot be reached (noticed by rank {self.rank} of {self.world}); what it "
                 "said tells why; the same command continues, with as many processes or with another number"
             ) from error
