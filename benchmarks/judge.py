@@ -6,6 +6,13 @@ retrieval   mAP on the classes 50 to 99 of Caltech-101, in alphabetical order, 1
             and the pretrained one; its features, mean pooling, R-MAC at one scale and at three, and whitened on the classes 0 to 49
 detection   voc-detection on vocmini, the convolutions as they are, untrained and pretrained: `--epochs` of pictures of `--size` px
 
+`--runs NAME=RUN ...`: encoders of finished runs as well, at the size they were trained with, under their seed (retrieval, detection). The
+rows of `scan`, `deepcluster` are of photographs that no label was read of:
+
+    coterie fit photos -o RUN --method scan|deepcluster --encoder small --clusters 50 --seed 100 --time-budget 8m --threads 1
+
+where photos are the classes 0 to 49 of Caltech-101, none of which is looked for.
+
 Labels are read here, and by nothing that learned these features. `seconds` are those of a row's own work on this machine, however busy.
 """
 
@@ -28,8 +35,11 @@ from coterie.evaluate.voc import read
 from coterie.evaluate.voc_metrics import Boxes, confusion, detection, mean_average_precision, mean_iou
 from coterie.images import Images, open_images
 from coterie.networks.encoder import EncoderSpec, build, colour_statistics
+from coterie.networks.model import Model, load
 from coterie.networks.weights import load_pretrained
 from coterie.run import Run
+from coterie.run.devices import Devices
+from coterie.run.files import read_config
 from coterie.run.seeding import forked
 
 PX = 160
@@ -41,14 +51,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=["planted", "retrieval", "detection"])
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--size", type=int, default=240)
+    parser.add_argument("--runs", nargs="+", default=[], type=lambda pair: pair.split("="), metavar="NAME=RUN")
     options = parser.parse_args()
+    runs = {name: (read_config(run)["seed"], load(run, Devices("cpu", "fp32"))) for name, run in options.runs}
     if "planted" in options.only:
         planted_retrieval()
         planted_voc()
     if "retrieval" in options.only:
-        retrieval()
+        retrieval(runs)
     if "detection" in options.only:
-        detect(options.size, options.epochs)
+        detect(options.size, options.epochs, runs)
 
 
 def row(protocol: str, system: str, seed: int, metric: str, value: float, n: int, seconds: float, chance: float | str = "") -> None:
@@ -116,14 +128,17 @@ def _shaken(image, rng: np.random.Generator) -> np.ndarray:  # noqa: ANN001
     return np.concatenate([ends.min(1), ends.max(1)], 1)
 
 
-def retrieval() -> None:
+def retrieval(runs: dict[str, tuple[int, Model]]) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
-        sets = [open_images(unpacked(place / str(first), range(first, first + 50)), PX, place / "cache") for first in (50, 0)]
-        labels = np.unique([Path(path).parts[-2] for path in sets[0].paths], return_inverse=True)[1]
+        folders = [unpacked(place / str(first), range(first, first + 50)) for first in (50, 0)]
         systems = [("pixels", 0), ("lite0", 0), *(("lite0 untrained", seed) for seed in (100, 101, 102))]
+        systems += [(name, seed) for name, (seed, _) in runs.items()]
         for name, seed in systems:
-            encoder = _encoder(name, seed, sets[0])
+            px = runs[name][1].image_size if name in runs else PX
+            sets = [open_images(folder, px, place / "cache") for folder in folders]
+            labels = np.unique([Path(path).parts[-2] for path in sets[0].paths], return_inverse=True)[1]
+            encoder = runs[name][1].encoder if name in runs else _encoder(name, seed, sets[0])
             rmac = {} if name == "pixels" else {"mean": ("mean", THREE[:1]), "rmac": ("rmac", THREE[:1]), "rmac, 3 scales": ("rmac", THREE)}
             for pooling, (kind, scales) in ({"features": ("features", THREE[:1])} | rmac).items():
                 for whiten in (False, True):
@@ -152,15 +167,17 @@ def _pixels(images: Images) -> Iterator[Tensor]:
     return (batch.pixels_B3HW for batch in images.batches(50))
 
 
-def detect(size: int, epochs: int) -> None:
+def detect(size: int, epochs: int, runs: dict[str, tuple[int, Model]]) -> None:
     source = data_folder() / "vocmini.zip"
     train = read(source, "trainval")
     test = read(source, "test", train.classes)
-    for name, seed in (("lite0 untrained", 100), ("lite0", 100)):
+    untrained = {"lite0 untrained": (100, None), "lite0": (100, None)}
+    for name, (seed, model) in (untrained | runs).items():
         system = f"{name}, fc6-8, {size} px, {epochs} epochs"
         if not there("voc-detection", system, seed):
             start = time.perf_counter()
-            found = voc_detection.detection(Run(seed=seed), _encoder(name, seed), train, test, "fc6-8", size, epochs)
+            encoder = model.encoder if model else _encoder(name, seed)
+            found = voc_detection.detection(Run(seed=seed), encoder, train, test, "fc6-8", size, epochs)
             row("voc-detection", system, seed, "mAP", found["mAP"], len(test), time.perf_counter() - start)
 
 

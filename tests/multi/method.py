@@ -1,5 +1,6 @@
-"""What each of some processes does: method.py ROWS RUN METHOD [DIES_AT]: a tiny fit of pictures (N, H, W, 3) or features (N, D); with
-DIES_AT the last rank kills itself at that line of history. Ends as the command line does."""
+"""What each of some processes does: method.py ROWS FOLDER METHODS [DIES_AT]: tiny fits of pictures (N, H, W, 3) or features (N, D), one
+after another, into FOLDER/METHOD; with DIES_AT the last rank kills itself at that line of the first one's history. Ends as the command line
+does."""
 
 import os
 import signal
@@ -17,10 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from systems.runs import TINY  # noqa: E402
 
 
-def main(rows: str, folder: str, name: str, dies_at: str = "0") -> None:
+def main(rows: str, folder: str, names: str, dies_at: str = "0") -> None:
     devices, given = Devices("cpu", "fp32", 1), np.load(rows)
-    settings = TINY[name] | ({"encoder": "precomputed"} if given.ndim == 2 else {})
-    images, plan = fitting.plan(given, name, clusters=4, preset="quick", settings=settings)
     if devices.rank == devices.world - 1 and int(dies_at):
         log, left = Run.log, [int(dies_at)]
 
@@ -31,7 +30,10 @@ def main(rows: str, folder: str, name: str, dies_at: str = "0") -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         Run.log = dying  # type: ignore[method-assign]
-    fitting.fit(images, plan, Path(folder), devices=devices)
+    for name in names.split(","):
+        settings = TINY[name] | ({"encoder": "precomputed"} if given.ndim == 2 else {})
+        images, plan = fitting.plan(given, name, clusters=4, preset="quick", settings=settings)
+        fitting.fit(images, plan, Path(folder) / name, devices=devices)
 
 
 if __name__ == "__main__":
