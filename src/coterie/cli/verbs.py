@@ -117,6 +117,7 @@ def predict(
     shard: parts.Shard = "0/1",
     part_size: parts.PartSize = None,
     on: parts.On = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Stays; adds a row to FILE.csv for each picture that arrives.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     threads: Threads = None,
@@ -133,6 +134,12 @@ def predict(
 
         given = {"folder": run, "source": source, "false_alarms": false_alarms, "cache": cache, "part_size": part_size}
         parts.answer_with(wish, Recipe("predict", given, device, precision, threads), on, json_)
+        return
+    if watch:
+        from coterie.cli import watching
+        from coterie.fitting.watching import Watch
+
+        watching.stay(Watch(run, source, Path(output), false_alarms, Devices(device, precision, threads)), Path(output), json_)
         return
     assignments.check_table_name(Path(output))
     new_pictures.check_rate(false_alarms)

@@ -57,3 +57,8 @@ def _plain(value: Any) -> str:
 
 def _harmless(cell: str) -> str:
     return "'" + cell if cell.lstrip("'").startswith(FORMULA) else cell  # also before ' of its own, so that one name stays one name
+
+
+def path_of(cell: str) -> str:
+    """The path that a cell of a csv file stands for."""
+    return cell[1:] if cell.startswith("'") and _harmless(cell) != cell else cell
