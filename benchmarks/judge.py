@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=240)
     parser.add_argument("--runs", nargs="+", default=[], type=lambda pair: pair.split("="), metavar="NAME=RUN")
     options = parser.parse_args()
-    runs = {name: (read_config(run)["seed"], load(run, Devices("cpu", "fp32"))) for name, run in options.runs}
+    runs = {name: (read_config(Path(run))["seed"], load(Path(run), Devices("cpu", "fp32"))) for name, run in options.runs}
     if "planted" in options.only:
         planted_retrieval()
         planted_voc()

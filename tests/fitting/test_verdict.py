@@ -131,13 +131,38 @@ def test_sizes_that_were_asked_for_or_are_there_are_no_fault(tmp_path):
     assert settled(z_ND, labels_N, 3, tmp_path / "prior", prior="200,20,20")[2]["returned"] == "scan"
 
 
-@pytest.mark.parametrize("torn, settings, warned", [(29, {}, True), (41, {}, True), (58, {}, False), (29, {"sizes": "even"}, False)])
-def test_a_large_kind_that_is_torn_apart_is_told(tmp_path, torn, settings, warned):
-    """58 to 2 that became 29 to 31, or 41 to 19."""
+TORN = [(29, {}, True), (41, {}, True), (58, {}, False), (29, {"sizes": "even"}, False)]
+
+
+def small_kind(torn: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows and kinds, 58 to 2, and clusters of which the first has so many."""
     kinds_N = torch.tensor([0] * 58 + [1] * 2)
     z_ND = torch.eye(2, D)[kinds_N] + 0.05 * torch.randn(60, D, generator=torch.Generator().manual_seed(0))
-    run = settled(z_ND, (torch.arange(60) >= torn).long(), 2, tmp_path, "kmeans", **settings)[3]
+    return z_ND, kinds_N, (torch.arange(60) >= torn).long()
+
+
+@pytest.mark.parametrize("torn, settings, warned", TORN)
+@pytest.mark.parametrize("asked", ["kmeans", "prior"])
+def test_a_large_kind_that_is_torn_apart_is_told(tmp_path, torn, settings, warned, asked, monkeypatch):
+    """58 to 2 that became 29 to 31, or 41 to 19."""
+    monkeypatch.setattr(verdict, "MARGIN", 2.0)  # k-means does not come first
+    z_ND, _, labels_N = small_kind(torn)
+    method, more = ("kmeans", {}) if asked == "kmeans" else ("scan", {"prior": f"{torn},{60 - torn}"})
+    found, _, told, run = settled(z_ND, labels_N, 2, tmp_path, method, **settings, **more)
+    assert torch.equal(found.p_NK.argmax(1), labels_N) and told["returned"] == method
     assert any("torn apart" in text for text in run.warnings) == warned
+
+
+@pytest.mark.parametrize("torn, settings, mended", TORN)
+def test_it_is_put_together_where_no_sizes_were_asked_for(tmp_path, torn, settings, mended, monkeypatch):
+    monkeypatch.setattr(verdict, "MARGIN", 2.0)
+    z_ND, kinds_N, labels_N = small_kind(torn)
+    found, _, told, run = settled(z_ND, labels_N, 2, tmp_path, **settings)
+    assert (told["returned"] == "any-size") == mended and not run.warnings
+    assert torch.equal(found.p_NK.argmax(1), kinds_N if mended else labels_N) and not told["replaced"]
+    if mended:
+        assert torch.equal(found.head(z_ND)[0].softmax(1), found.p_NK), "what predict will say"
+        assert told["score"] >= told["other_score"] and "are returned" in run.history[-1]["text"]
 
 
 def test_kmeans_is_its_own_floor(tmp_path):

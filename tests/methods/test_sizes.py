@@ -41,10 +41,14 @@ def test_two_among_sixty_stay_two(run, name, settings):
 
 
 @pytest.mark.parametrize("name", ["scan", "temi", "turtle"])
-def test_heads_that_tear_them_apart_say_so(run, name):
+def test_what_heads_tear_apart_is_put_together(run, name):
     """They ask that clusters be alike in size, and with two pictures the graph of neighbours does not tell."""
-    sizes = fit(name, {}, run).p_NK.argmax(1).bincount(minlength=2).tolist()
-    assert min(sizes) > 15 and any("torn apart" in text for text in run.warnings)
+    assert sorted(fit(name, {}, run).p_NK.argmax(1).bincount(minlength=2).tolist()) == [2, 58]
+    assert any("are returned" in text for text in notes(run)) and not run.warnings
+
+
+def test_heads_that_are_to_be_even_tear_them_apart(run):
+    assert fit("scan", {"sizes": "even"}, run).p_NK.argmax(1).bincount(minlength=2).min() > 15 and not run.warnings
 
 
 def fit(name, settings, run):

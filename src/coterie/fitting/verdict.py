@@ -1,5 +1,5 @@
-"""The end of every fit: what it found is put beside k-means on the same features, the better one is returned, and a sentence says
-what to think of it. No label is asked.
+"""The end of every fit: what it found is put beside k-means on the same features, and beside clusters that may be of any size; the best
+is returned, and a sentence says what to think of it. No label is asked.
 
 Shapes: N images, S images of a sample, D feature, d principal axes, K clusters or neighbours, C colours.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.rows import means, unit
 from coterie.clustering.sampling import SAMPLE, sample
-from coterie.clustering.sizes import untorn
+from coterie.clustering.sizes import evenness_of, untorn
 from coterie.clustering.spaces import Reduced, reduced
 from coterie.learning import evidence
 from coterie.learning.diagnose import agreement
@@ -41,6 +41,11 @@ SAME = 0.75  # adjusted Rand index from which k-means on thumbnails finds the sa
 AS_WELL, COMES_AGAIN = 0.85, 0.85  # the thumbnails' share of what features explain, and the stability from which that is no objection
 CLEARER = 0.4  # agreement and stability of thumbnails beyond a cloud's, from which they have what the features lack
 TORN = "kinds of clearly different size fit the features better: a large one may be torn apart here; try --set final=diffusion"
+ANY_SIZE = "any-size"
+SIZES = (
+    "kinds of clearly different size (evenness {evenness:.2f} of 1) fit the features better than what {method} found, and are returned; "
+    "--set sizes=even keeps clusters alike in size"
+)
 OTHER_NUMBER = ("other_k", "other_stability", "other_agreement")  # what the evidence calls another number of clusters, and its scores
 
 SENTENCES = {
@@ -58,7 +63,8 @@ SENTENCES = {
 def settle(
     fitted: Fitted, small_NCHW: Tensor, method: str, config: PretextConfig, run: Run, counted: bool = False
 ) -> tuple[Fitted, str, dict[str, Any]]:
-    """(`fitted`, or k-means on its features where that scores clearly better; the verdict on it; the numbers behind that).
+    """(`fitted`, or k-means on its features where that scores clearly better, or clusters of any size where those fit clearly better and
+    no sizes were asked for; the verdict on it; the numbers behind that).
 
     small_NCHW: its pictures as `small` makes them; rows (N, D) where there are none. `counted`: the number of clusters was, by more
     evidence than there is here, so no other is proposed.
@@ -73,7 +79,8 @@ def settle(
     rows_Sd = evidence.seen(unit(z_ND[index_S.to(z_ND.device)]).float(), *base).cpu()
     near_SK = evidence.close(rows_Sd, evidence.how_many(len(rows_Sd), k))
     labels_S, floor_S = (labels[index_S.to(labels.device)].cpu() for labels in (fitted.p_NK.argmax(1), labels_N))
-    any_size = bool(getattr(config, "prior", "")) or uneven(fitted.features_ND, getattr(config, "sizes", "auto"), k, run, "floor-sizes")
+    prior = bool(getattr(config, "prior", ""))
+    any_size = prior or uneven(fitted.features_ND, getattr(config, "sizes", "auto"), k, run, "floor-sizes")
     scores = torch.tensor(
         [agreement(labels, near_SK) if any_size else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
         dtype=torch.float64,
@@ -82,23 +89,31 @@ def settle(
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
     ahead = method != "kmeans" and floor > score + MARGIN
     if ahead:
-        fitted, labels_S, score, floor = _kmeans(fitted, labels_N.to(z_ND.device), k, by_space, run), floor_S, floor, score
+        fitted, labels_S, score, floor = _by_means(fitted, labels_N.to(z_ND.device), k, by_space, run), floor_S, floor, score
         run.note(f"k-means on the features is returned instead of what {method} found: {told}")
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
+    returned = "kmeans" if ahead else method
     if getattr(config, "sizes", "auto") != "even":
-        other_S = untorn(z_ND[index_S.to(z_ND.device)].cpu(), labels_S, k, run.rng("verdict", "sizes"))
-        if not torch.equal(other_S, labels_S):
+        before_N = fitted.p_NK.argmax(1)
+        kinds_N = run.broadcast(run.once("any-size", _any_size, z_ND, before_N, k, run))
+        torn = evenness_of(kinds_N, k) < evenness_of(before_N, k)  # else nothing large was torn: a long kind is cut by them
+        if torn and (method == "kmeans" or prior):  # what was asked for is returned
             run.warn(TORN)
-    found = {"returned": "kmeans" if ahead else method, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
+        elif torn:
+            fitted, returned = _by_means(fitted, kinds_N, k, by_space, run), ANY_SIZE
+            labels_S = fitted.p_NK.argmax(1)[index_S.to(z_ND.device)].cpu()
+            run.note(SIZES.format(method=method, evenness=evenness_of(labels_S, k)))
+            score = agreement(labels_S, near_SK)
+    found = {"returned": returned, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(small_NCHW[index_S]))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
     return fitted, SENTENCES[found["finding"]].format(**found), found
 
 
-def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None, run: Run) -> Fitted:
+def _by_means(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None, run: Run) -> Fitted:
     """The encoder of `fitted` with the means of these clusters as its head."""
     if by_space:
         found: Centroids = run.new("floor", Centroids, by_space.rows_Nd.shape[1], k)  # type: ignore[assignment]
@@ -108,6 +123,10 @@ def _kmeans(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None, 
     rows_ND = unit(fitted.features_ND)
     head.calibrate(means(rows_ND, labels_N, k), rows_ND, labels_N)
     return replace(Fitted.from_parts(fitted.encoder, head, fitted.features_ND), maps_RNhw=fitted.maps_RNhw)
+
+
+def _any_size(z_ND: Tensor, labels_N: Tensor, k: int, run: Run) -> Tensor:
+    return untorn(z_ND, labels_N, k, run.rng("verdict", "sizes"))
 
 
 def _floor(z_ND: Tensor, mean_D: Tensor, axes_Dd: Tensor, k: int, run: Run) -> Tensor:
