@@ -59,7 +59,7 @@ class Missing(InputError):
 def known(name: str) -> tuple[Known, int]:
     """What a set is, and how many of its pictures are meant; 0: all. Raises InputError for a name that is none."""
     plain, _, count = name.partition(":")
-    if plain not in KNOWN or (count and not (count.isdigit() and int(count))):
+    if plain not in KNOWN or (count and not (count.isascii() and count.isdigit() and int(count))):
         raise InputError(f"no set is called {name!r}; there are {', '.join(KNOWN)}, each also with :N behind it for its first N pictures")
     return KNOWN[plain], int(count or 0)
 
