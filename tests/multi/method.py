@@ -1,6 +1,6 @@
 """What each of some processes does: method.py ROWS FOLDER METHODS [DIES_AT]: tiny fits of pictures (N, H, W, 3) or features (N, D), one
-after another, into FOLDER/METHOD; with DIES_AT the last rank kills itself at that line of the first one's history. Ends as the command line
-does."""
+after another, into FOLDER/METHOD, "scan*2" as the consensus of two seeds; with DIES_AT the last rank kills itself at that line of the
+first one's history. Ends as the command line does."""
 
 import os
 import signal
@@ -31,8 +31,9 @@ def main(rows: str, folder: str, names: str, dies_at: str = "0") -> None:
 
         Run.log = dying  # type: ignore[method-assign]
     for name in names.split(","):
-        settings = TINY[name] | ({"encoder": "precomputed"} if given.ndim == 2 else {})
-        images, plan = fitting.plan(given, name, clusters=4, preset="quick", settings=settings)
+        method, _, seeds = name.partition("*")
+        settings = TINY[method] | ({"encoder": "precomputed"} if given.ndim == 2 else {})
+        images, plan = fitting.plan(given, method, clusters=4, preset="quick", settings=settings, seeds=int(seeds or 1))
         fitting.fit(images, plan, Path(folder) / name, devices=devices)
 
 

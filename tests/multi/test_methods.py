@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.multi, pytest.mark.systems]
 N = 120
 TOLERANCE = 0.2  # of ACC, on N pictures of four kinds
 ENCODERS = [name for name in METHODS if name not in ("temi", "turtle", "kmeans", "iic")]
-HEADS = ("scan", "spice", "temi", "turtle", "kmeans")  # what takes features as they are
+HEADS = ("scan", "spice", "temi", "turtle", "kmeans", "scan*2")  # what takes features as they are
 
 
 @pytest.fixture(scope="module")

@@ -145,15 +145,6 @@ def test_settings_that_never_began_may_be_corrected(drawn, tmp_path):
     assert fitting.fit(images, plan, tmp_path / "run", devices=DEVICES)["seeds"] == 2
 
 
-def test_several_ranks_are_refused(drawn, tmp_path):
-    images, plan = planning.plan(drawn(60), "kmeans", clusters=4, preset="quick", seeds=2)
-    several = Devices("cpu", "fp32", 1)
-    several.world = 2
-    with pytest.raises(InputError, match="torchrun"):
-        fitting.fit(images, plan, tmp_path / "run", devices=several)
-    assert not (tmp_path / "run").exists()
-
-
 def test_in_python(whole, drawn):
     settings = TINY["kmeans"] | QUICK["kmeans"]
     model = KMeans(4, preset="quick", settings=settings, seeds=3, device="cpu", precision="fp32", threads=1).fit(drawn(60))

@@ -51,10 +51,6 @@ def fit(
     what differs, when the folder holds another one, and naming the files, when it holds this one and it is damaged.
     """
     folder, devices = Path(folder), devices or Devices()
-    if plan.seeds > 1 and devices.world > 1:
-        raise InputError(
-            "--seeds fits one after the other, in one process: start it without torchrun, or fit each --seed in a run of its own"
-        )
     with _mine(folder, devices), devices.together():
         if devices.rank == 0:
             _check_folder(folder, plan)

@@ -40,10 +40,13 @@ def fit_all(images: Images, plan: Plan, run: Run, fit: Callable[[Images, Plan, P
     one = replace(plan, seeds=1)
     for i, place in enumerate(found):
         run.progress.message(f"seed {plan.seed + i}, {i + 1} of {plan.seeds}")
-        _leave_damage(place, run)
+        if run.rank == 0:
+            _leave_damage(place, run)
+        run.devices.wait()
         left = (run.ends - time.monotonic()) / (plan.seeds - i)
         fit(images, replace(one, seed=plan.seed + i), place, None if math.isinf(left) else max(1.0, left))
-        checkpoint.keep_spent(run.folder / "work", run.seconds)
+        if run.rank == 0:
+            checkpoint.keep_spent(run.folder / "work", run.seconds)
         if one.asked:  # the kinds are counted once
             made = config_of(place)
             counted = {name: value for name, value in made["clusters"].items() if name != "asked"}
