@@ -165,6 +165,15 @@ def test_it_is_put_together_where_no_sizes_were_asked_for(tmp_path, torn, settin
         assert told["score"] >= told["other_score"] and "are returned" in run.history[-1]["text"]
 
 
+def test_kinds_that_are_lost_come_back(tmp_path, monkeypatch):
+    """Clusters more uneven than the kinds, one of them empty."""
+    monkeypatch.setattr(verdict, "MARGIN", 2.0)
+    kinds_N = torch.arange(4).repeat_interleave(torch.tensor([130, 60, 30, 20]))
+    z_ND = torch.eye(4, D)[kinds_N] + 0.05 * torch.randn(240, D, generator=torch.Generator().manual_seed(0))
+    found, _, told, _ = settled(z_ND, kinds_N.clamp(max=2), 4, tmp_path)
+    assert told["returned"] == "any-size" and metrics.accuracy(kinds_N.numpy(), found.p_NK.argmax(1).numpy()) == 1
+
+
 def test_kmeans_is_its_own_floor(tmp_path):
     z_ND, kind_N = kinds(6, 0)
     _, _, told, run = settled(z_ND, torch.clamp(kind_N, max=1), 6, tmp_path, "kmeans")

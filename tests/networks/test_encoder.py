@@ -11,6 +11,7 @@ from coterie.errors import InputError
 from coterie.images import open_images
 from coterie.images.collection import open_rows
 from coterie.networks import encoder as module
+from coterie.networks.backbones import alexnet
 from coterie.networks.backbones.cifar_resnet import CifarResNet
 from coterie.networks.backbones.sobel import Sobel
 from coterie.networks.encoder import EncoderSpec, build, colour_statistics, features
@@ -67,6 +68,14 @@ def test_a_projection_makes_unit_features_whose_maps_have_their_mean():
         z, maps = net(torch.rand(2, 3, 16, 16)), net.maps(torch.rand(2, 3, 16, 16))
     assert z.shape == (2, 7) and net.n_features == 7 and maps.shape[1] == 7
     torch.testing.assert_close(z.norm(dim=1), torch.ones(2))
+
+
+def test_a_projection_behind_connected_layers_has_no_maps(monkeypatch):
+    monkeypatch.setattr(alexnet, "WIDTH", 64)
+    plain, longer = (build(EncoderSpec("alexnet-sobel", 96, projection=projection)).eval() for projection in (0, 7))
+    with torch.no_grad():
+        assert plain.maps(torch.rand(2, 3, 96, 96)).shape == (2, 256, 2, 2) and longer.maps(torch.rand(2, 3, 96, 96)) is None
+        assert longer(torch.rand(2, 3, 96, 96)).shape == (2, 7)
 
 
 def test_every_own_name_is_tried_above():

@@ -99,9 +99,11 @@ def settle(
         before_N = fitted.p_NK.argmax(1)
         kinds_N = run.broadcast(run.once("any-size", _any_size, z_ND, before_N, k, run))
         torn = evenness_of(kinds_N, k) < evenness_of(before_N, k)  # else nothing large was torn: a long kind is cut by them
-        if torn and (method == "kmeans" or prior):  # what was asked for is returned
-            run.warn(TORN)
-        elif torn:
+        lost = int(before_N.bincount(minlength=k).min()) == 0 and not torch.equal(kinds_N, before_N)
+        if method == "kmeans" or prior:  # what was asked for is returned
+            if torn:
+                run.warn(TORN)
+        elif torn or lost:
             fitted, returned = _by_means(fitted, kinds_N, k, by_space, run), ANY_SIZE
             labels_S = fitted.p_NK.argmax(1)[index_S.to(z_ND.device)].cpu()
             run.note(SIZES.format(method=method, evenness=evenness_of(labels_S, k)))

@@ -111,12 +111,15 @@ class Encoder(nn.Module):
         return self.front(x).contiguous(memory_format=torch.channels_last)
 
     def maps(self, pixels_B3HW: Tensor) -> Tensor | None:
-        """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features)."""
+        """The last convolutional maps (B, D, h, w); None where there are none (transformers, pixels, precomputed features), or where the
+        projection takes what connected layers made of them (AlexNet, VGG-16) and no place of its own."""
         found = getattr(self.backbone, "maps", None) or getattr(self.backbone, "forward_features", None)
         maps = None if found is None else found(self.standardised(pixels_B3HW))
         if not (isinstance(maps, Tensor) and maps.ndim == 4):
             return None
-        return self.projection.places(maps) if isinstance(self.projection, UnitLinear) else maps
+        if not isinstance(self.projection, UnitLinear):
+            return maps
+        return self.projection.places(maps) if maps.shape[1] == self.projection.linear.in_features else None
 
 
 def blocks_of(backbone: nn.Module) -> list[nn.Module]:
