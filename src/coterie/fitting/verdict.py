@@ -88,27 +88,21 @@ def settle(
     score, floor = run.broadcast(scores.to(run.devices.device, torch.float32)).tolist()  # that all ranks decide alike
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
     ahead = method != "kmeans" and floor > score + MARGIN
-    if ahead:
+    asked = method == "kmeans" or prior
+    kinds_N = _of_any_size(z_ND, labels_N.to(z_ND.device) if ahead else fitted.p_NK.argmax(1), asked, config, run)
+    returned = ANY_SIZE if kinds_N is not None else "kmeans" if ahead else method
+    if kinds_N is not None:
+        fitted = _by_means(fitted, kinds_N, k, by_space, run)
+        labels_S = fitted.p_NK.argmax(1)[index_S.to(z_ND.device)].cpu()
+        score = agreement(labels_S, near_SK)
+        run.note(SIZES.format(method=method, evenness=evenness_of(labels_S, k)))
+    elif ahead:
         fitted, labels_S, score, floor = _by_means(fitted, labels_N.to(z_ND.device), k, by_space, run), floor_S, floor, score
         run.note(f"k-means on the features is returned instead of what {method} found: {told}")
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
-    returned = "kmeans" if ahead else method
-    if getattr(config, "sizes", "auto") != "even":
-        before_N = fitted.p_NK.argmax(1)
-        kinds_N = run.broadcast(run.once("any-size", _any_size, z_ND, before_N, k, run))
-        torn = evenness_of(kinds_N, k) < evenness_of(before_N, k)  # else nothing large was torn: a long kind is cut by them
-        lost = int(before_N.bincount(minlength=k).min()) == 0 and not torch.equal(kinds_N, before_N)
-        if method == "kmeans" or prior:  # what was asked for is returned
-            if torn:
-                run.warn(TORN)
-        elif torn or lost:
-            fitted, returned = _by_means(fitted, kinds_N, k, by_space, run), ANY_SIZE
-            labels_S = fitted.p_NK.argmax(1)[index_S.to(z_ND.device)].cpu()
-            run.note(SIZES.format(method=method, evenness=evenness_of(labels_S, k)))
-            score = agreement(labels_S, near_SK)
-    found = {"returned": returned, "replaced": ahead, "score": round(score, 4), "other_score": round(floor, 4)}
+    found = {"returned": returned, "replaced": returned == "kmeans" != method, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(small_NCHW[index_S]))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
@@ -127,7 +121,23 @@ def _by_means(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None
     return replace(Fitted.from_parts(fitted.encoder, head, fitted.features_ND), maps_RNhw=fitted.maps_RNhw)
 
 
-def _any_size(z_ND: Tensor, labels_N: Tensor, k: int, run: Run) -> Tensor:
+def _of_any_size(z_ND: Tensor, labels_N: Tensor, asked: bool, config: PretextConfig, run: Run) -> Tensor | None:
+    """Clusters of any size (N,) where they fit clearly better than these and are less alike in size, or bring back one that is empty.
+
+    None where they are not, or sizes shall be even. `asked`: these are what was asked for, so a warning alone says it.
+    """
+    if getattr(config, "sizes", "auto") == "even":
+        return None
+    k = config.n_clusters
+    kinds_N: Tensor = run.broadcast(run.once("any-size", _untorn, z_ND, labels_N, k, run))
+    torn = evenness_of(kinds_N, k) < evenness_of(labels_N, k)  # else nothing large was torn: a long kind is cut by them
+    lost = not torch.equal(kinds_N, labels_N) and int(labels_N.bincount(minlength=k).min()) == 0
+    if asked and torn:
+        run.warn(TORN)
+    return kinds_N if (torn or lost) and not asked else None
+
+
+def _untorn(z_ND: Tensor, labels_N: Tensor, k: int, run: Run) -> Tensor:
     return untorn(z_ND, labels_N, k, run.rng("verdict", "sizes"))
 
 
