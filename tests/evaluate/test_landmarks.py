@@ -108,6 +108,26 @@ def test_crop_stays_inside():
         crop((11, 0, 20, 5), 10, 20)
 
 
+def test_the_published_sets_have_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("COTERIE_DATA", str(tmp_path))
+
+    def judge(**settings):
+        given = {"on": "oxford5k", "run": Run(devices=Devices("cpu", "fp32", 1)), "scores": Scores(tmp_path)}
+        landmarks.judge(Task(Colours(), 30, "weights", {}, lambda *args: None, **given), Settings(pooling="features", size=32, **settings))
+        return {row["metric"]: row["value"] for row in Scores(tmp_path).rows()}
+
+    with pytest.raises(InputError, match="oxford5k: there is no folder .*oxford5k/gnd"):
+        judge()
+    for folder in ("jpg", "gnd"):
+        (tmp_path / "oxford5k" / folder).mkdir(parents=True)
+    for i, name in enumerate(("christ_0", "christ_1", "christ_2", "q")):
+        Image.fromarray(np.full((40, 60, 3), 60 * i, np.uint8)).save(tmp_path / "oxford5k" / "jpg" / f"{name}.png")
+    texts = {"query": "oxc1_christ_0 0 0 30 20", "good": "christ_1", "ok": "christ_2", "junk": "christ_0"}
+    for kind, text in texts.items():
+        (tmp_path / "oxford5k" / "gnd" / f"a_1_{kind}.txt").write_text(text + "\n")
+    assert set(judge()) == {"mAP"}
+
+
 class Colours(nn.Module):
     """Features: the mean of each colour."""
 

@@ -53,6 +53,15 @@ def test_reads_folders_and_zips(home, tmp_path):
     assert judged(np.array([0, 20, 21, 255]), 20).tolist() == [0, 20, 255, 255]
 
 
+def test_the_published_set_has_a_name(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("COTERIE_DATA", str(tmp_path / "data"))
+    with pytest.raises(InputError, match="voc2007: there is no folder .*VOCdevkit/VOC2007; unpack the set there, or .* COTERIE_DATA"):
+        read("voc2007", "test")
+    shutil.copytree(home, tmp_path / "data" / "VOCdevkit" / "VOC2007")
+    named, plain = read("voc2007", "test"), read(home, "test")
+    assert named.fingerprint == plain.fingerprint and len(named) == len(plain) > 0
+
+
 def test_own_classes_and_strange_ones(home):
     (home / "Annotations/a.xml").write_text(xml(("raccoon", (1, 1, 5, 5), 0)))
     assert read(home, "test").classes == ["cat", "dog", "raccoon"]

@@ -23,6 +23,8 @@ from coterie.errors import InputError
 from coterie.evaluate.retrieval import LEVELS, POOLINGS, Whitening, describe, learn_whitening, regions_of
 from coterie.evaluate.task import Task
 from coterie.images import decode
+from coterie.images.layouts import TRUTHS, home
+from coterie.images.named import data_root
 
 SETUPS = ("easy", "medium", "hard")
 MAX_PIXELS = 100_000_000  # of a picture, as everywhere in Coterie
@@ -45,17 +47,19 @@ def judge(task: Task, settings: Settings) -> None:
     A picture that cannot be read comes last, and is told of. InputError: no ground truth, pictures of it that are not there, a query that
     cannot be read, whitening without `--train`.
     """
-    if not settings.truth or task.on is None:
+    told = settings.truth or (str(home(task.on, data_root(), TRUTHS)) if task.on in TRUTHS else "")
+    if not told or task.on is None:
         raise InputError(
-            "landmarks needs --on FOLDER, the pictures, and --set truth=FOLDER (its text files) or truth=FILE.json (revisited)"
+            "landmarks needs --on FOLDER, the pictures, and --set truth=FOLDER (its text files) or truth=FILE.json (revisited); or --on "
+            f"{' or '.join(TRUTHS)}, in COTERIE_DATA"
         )
     if settings.pooling not in POOLINGS or settings.size < 32 or (settings.whiten and task.train is None):
         raise InputError(
             f"--set: landmarks wants pooling one of {', '.join(POOLINGS)}, a size of at least 32, and --train where it whitens"
         )
-    files = {file.stem: file for file in sorted(Path(task.on).rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png")}
-    revisited = settings.truth.endswith(".json")
-    truth = read_revisited(Path(settings.truth)) if revisited else read_published(Path(settings.truth), list(files))
+    files = {file.stem: file for file in sorted(home(task.on, data_root()).rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png")}
+    revisited = told.endswith(".json")
+    truth = read_revisited(Path(told)) if revisited else read_published(Path(told), list(files))
     for told in (*truth.problems[:1], *([f"{len(truth.problems) - 1:,} more of this kind"] if len(truth.problems) > 1 else [])):
         task.note(f"landmarks: {told}")
     if lacking := [name for name in (*truth.images, *(query.image for query in truth.queries)) if name not in files]:

@@ -22,6 +22,8 @@ from coterie.errors import InputError, printable
 from coterie.evaluate.voc_metrics import UNJUDGED, Boxes
 from coterie.images import decode
 from coterie.images.collection import Problem
+from coterie.images.layouts import home
+from coterie.images.named import data_root
 
 # Of VOC2007, in the order of their numbers in masks, which begin at 1.
 CLASSES = [
@@ -106,9 +108,10 @@ def read(source: str | Path, part: str, classes: list[str] | None = None, masks:
     classes  None: VOC2007's twenty where all names are among them, else the names that occur, by the alphabet. For a test part give those
              of training: boxes of another class are problems and left out.
     masks    whether pictures need a mask: the list is then ImageSets/Segmentation's, where there is one
+    source   a folder or .zip, or "voc2007", which is looked for in COTERIE_DATA
     InputError: no such layout, no such list, no picture that can be used.
     """
-    root = _root(Path(source))
+    root = _root(home(str(source), data_root()))
     listed = [root / "ImageSets" / room / f"{part}.txt" for room in (("Segmentation", "Main") if masks else ("Main",))]
     file = next((file for file in listed if file.is_file()), None)
     if file is None:

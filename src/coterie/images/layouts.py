@@ -1,4 +1,5 @@
-"""Sets of picture files in the folders that their authors publish, below a root: CUB-200-2011, and classes of ImageNet by a list of wnids.
+"""Sets of picture files in the folders that their authors publish, below a root: CUB-200-2011, classes of ImageNet by a list of wnids, and
+those that protocols learn from or rank, Pascal VOC 2007, Oxford and Paris.
 
 They are never downloaded. N images.
 """
@@ -12,6 +13,8 @@ from coterie.errors import InputError
 
 CUB, IMAGENET = "CUB_200_2011", "imagenet"
 PARTS = ("train", "test", "all")
+HOMES = {"voc2007": "VOCdevkit/VOC2007", "oxford5k": "oxford5k/jpg", "paris6k": "paris6k/jpg"}
+TRUTHS = {"oxford5k": "oxford5k/gnd", "paris6k": "paris6k/gnd"}  # the text files of their queries
 ENDINGS = (".jpeg", ".jpg", ".png")
 
 
@@ -21,6 +24,15 @@ class Files(NamedTuple):
     paths: list[str]
     labels: np.ndarray
     n_classes: int
+
+
+def home(name: str, root: Path, of: dict[str, str] = HOMES) -> Path:
+    """The folder of a set that is called by its name, below `root`; any other name is a path. InputError where it is not there."""
+    if name not in of:
+        return Path(name)
+    if not (root / of[name]).is_dir():
+        raise InputError(f"{name}: there is no folder {root / of[name]}; unpack the set there, or name the folder above in COTERIE_DATA")
+    return root / of[name]
 
 
 def cub200(name: str, part: str, root: Path) -> Files:
