@@ -80,7 +80,7 @@ def fit_and_judge(name: str, seed: int, options: argparse.Namespace) -> None:
         "evaluate", run, "--on", test, "--labels", test_labels, "--fitted-labels", train_labels, "--train", train, "--train-labels",
         train_labels, "--protocol", "knn,linear", "--set", "blocks=features", "--device", "cpu",
     )  # fmt: skip
-    row = {"block": "features", "linear": linear(run, "features"), "knn": round(scores["knn_acc"], 4), "epochs": epochs_of(run)}
+    row = {"block": "features", "linear": linear(run, "features"), "knn_acc": round(scores["knn_acc"], 4), "stages": epochs_of(run)}
     record("transfer", {**key, **row, "fit_seconds": round(fitted["seconds"], 1), "cpu_seconds": round(used, 1)})
     shutil.rmtree(run)
 
@@ -100,7 +100,7 @@ def blocks(name: str, options: argparse.Namespace) -> None:
             continue
         words = ("--labels", val_labels, "--train", train, "--train-labels", train_labels, "--set", f"blocks={block}")
         coterie("evaluate", run, "--protocol", "linear", "--on", val, *words)
-        row = {"linear": linear(run, block), "knn": "", "epochs": epochs_of(run)}
+        row = {"linear": linear(run, block), "knn_acc": "", "stages": epochs_of(run)}
         record("transfer", {**key, **row, "fit_seconds": round(machine["seconds"], 1), "cpu_seconds": ""})
 
 
