@@ -32,3 +32,5 @@ def test_it_stays_until_it_is_interrupted(coterie, drawn, tmp_path, monkeypatch)
     status, out, err = coterie("predict", "run", "in", "-o", "out.csv", "--watch", "--device", "cpu")
     assert status == 0 and "watching; 41 pictures" in err and not out
     assert coterie("predict", "run", "nowhere", "-o", "out.csv", "--watch")[0] == 2
+    for more in (("-o", "parts/"), ("-o", "out.csv", "--shard", "0/2")):
+        assert coterie("predict", "run", "in", "--watch", *more)[0] == 2 and not (tmp_path / "parts").exists()

@@ -66,10 +66,11 @@ def test_it_goes_on_after_an_end_in_the_middle_of_a_row(run, place, drawn):
     arrive(place, drawn)
     assert len(looks(begun(run, place))) == 5
     whole = (place.parent / "out.csv").read_bytes()
-    (place.parent / "out.csv").write_bytes(whole[:-9])
-    again = begun(run, place)
-    assert again.count == 4 and len(looks(again)) == 1
-    assert (place.parent / "out.csv").read_bytes() == whole
+    for cut, count in ((whole[:-9], 4), (whole[:7], 0), (b"", 0)):
+        (place.parent / "out.csv").write_bytes(cut)
+        again = begun(run, place)
+        assert again.count == count and len(looks(again)) == 5 - count
+        assert (place.parent / "out.csv").read_bytes() == whole
 
 
 def test_a_file_still_being_written_waits_and_one_that_cannot_be_read_is_told_once(run, place, drawn):
@@ -98,10 +99,11 @@ def test_bad_input(run, place, tmp_path):
     for folder, name, said in ((tmp_path / "none", "out.csv", "no folder"), (place, "out.parquet", ".csv")):
         with pytest.raises(InputError, match=said):
             Watch(run, str(folder), tmp_path / name, devices=DEVICES)
-    (tmp_path / "other.csv").write_text("id,path\n0,a.png\n")
-    with pytest.raises(InputError, match="no predictions of this run"):
-        Watch(run, str(place), tmp_path / "other.csv", devices=DEVICES)
-    assert (tmp_path / "other.csv").read_text() == "id,path\n0,a.png\n"
+    for text in ("id,path\n0,a.png\n", "a\nlist", "no line"):
+        (tmp_path / "other.csv").write_text(text)
+        with pytest.raises(InputError, match="no predictions of this run"):
+            Watch(run, str(place), tmp_path / "other.csv", devices=DEVICES)
+        assert (tmp_path / "other.csv").read_text() == text, "nothing of it is lost"
     images, plan = fitting.plan(np.eye(30, 4, dtype=np.float32), "kmeans", clusters=2, settings={"encoder": "precomputed"})
     fitting.fit(images, plan, tmp_path / "rows", devices=DEVICES)
     with pytest.raises(InputError, match="fitted on features"):

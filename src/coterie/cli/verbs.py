@@ -129,17 +129,18 @@ def predict(
     from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices
 
-    if wish := parts.wished(output, shard, part_size, on):
-        from coterie.fitting.streaming import Recipe
-
-        given = {"folder": run, "source": source, "false_alarms": false_alarms, "cache": cache, "part_size": part_size}
-        parts.answer_with(wish, Recipe("predict", given, device, precision, threads), on, json_)
-        return
+    wish = parts.wished(output, shard, part_size, on)
     if watch:
         from coterie.cli import watching
         from coterie.fitting.watching import Watch
 
         watching.stay(Watch(run, source, Path(output), false_alarms, Devices(device, precision, threads)), Path(output), json_)
+        return
+    if wish:
+        from coterie.fitting.streaming import Recipe
+
+        given = {"folder": run, "source": source, "false_alarms": false_alarms, "cache": cache, "part_size": part_size}
+        parts.answer_with(wish, Recipe("predict", given, device, precision, threads), on, json_)
         return
     assignments.check_table_name(Path(output))
     new_pictures.check_rate(false_alarms)

@@ -102,15 +102,13 @@ def _append(rows: pa.Table, output: Path) -> None:
 
 
 def _names(output: Path, k: int) -> list[str]:
-    """The paths that have a row. A last row that was cut short by the end of the process is cut off."""
-    whole = output.read_bytes()
-    if not whole.endswith(b"\n"):
-        whole = whole[: whole.rfind(b"\n") + 1]
-        os.truncate(output, len(whole))
-    if not whole:
-        return []
-    header, *rows = csv.reader(io.StringIO(whole.decode("utf-8", "replace"), newline=""))
+    """The paths that have a row. A last row that was cut short by the end of the process is cut off, of a file of ours alone."""
+    found = output.read_bytes()
+    whole = found[: found.rfind(b"\n") + 1]
     ours = ["id", "path", "cluster", "confidence", *(f"p_{i}" for i in range(k)), "novel", "novelty"]
-    if header != ours or any(len(row) != len(ours) for row in rows):
+    header, *rows = csv.reader(io.StringIO(whole.decode("utf-8", "replace"), newline="")) if whole else [[]]
+    cut_header = not whole and ",".join(ours).encode().startswith(found)
+    if not cut_header and (header != ours or any(len(row) != len(ours) for row in rows)):
         raise InputError(f"--watch -o {output}: it holds no predictions of this run; name a new file")
+    os.truncate(output, len(whole))
     return [path_of(row[1]) for row in rows]
