@@ -171,8 +171,8 @@ def detect(size: int, epochs: int, runs: dict[str, tuple[int, Model]]) -> None:
     source = data_folder() / "vocmini.zip"
     train = read(source, "trainval")
     test = read(source, "test", train.classes)
-    untrained = {"lite0 untrained": (100, None), "lite0": (100, None)}
-    for name, (seed, model) in (untrained | runs).items():
+    networks = {"lite0 untrained": (100, None), "lite0": (100, None)}
+    for name, (seed, model) in (networks | runs).items():
         system = f"{name}, fc6-8, {size} px, {epochs} epochs"
         if not there("voc-detection", system, seed):
             start = time.perf_counter()

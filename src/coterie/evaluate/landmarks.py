@@ -47,8 +47,8 @@ def judge(task: Task, settings: Settings) -> None:
     A picture that cannot be read comes last, and is told of. InputError: no ground truth, pictures of it that are not there, a query that
     cannot be read, whitening without `--train`.
     """
-    told = settings.truth or (str(home(task.on, data_root(), TRUTHS)) if task.on in TRUTHS else "")
-    if not told or task.on is None:
+    given = settings.truth or (str(home(task.on, data_root(), TRUTHS)) if task.on in TRUTHS else "")
+    if not given or task.on is None:
         raise InputError(
             "landmarks needs --on FOLDER, the pictures, and --set truth=FOLDER (its text files) or truth=FILE.json (revisited); or --on "
             f"{' or '.join(TRUTHS)}, in COTERIE_DATA"
@@ -58,8 +58,8 @@ def judge(task: Task, settings: Settings) -> None:
             f"--set: landmarks wants pooling one of {', '.join(POOLINGS)}, a size of at least 32, and --train where it whitens"
         )
     files = {file.stem: file for file in sorted(home(task.on, data_root()).rglob("*")) if file.suffix.lower() in (".jpg", ".jpeg", ".png")}
-    revisited = told.endswith(".json")
-    truth = read_revisited(Path(told)) if revisited else read_published(Path(told), list(files))
+    revisited = given.endswith(".json")
+    truth = read_revisited(Path(given)) if revisited else read_published(Path(given), list(files))
     for told in (*truth.problems[:1], *([f"{len(truth.problems) - 1:,} more of this kind"] if len(truth.problems) > 1 else [])):
         task.note(f"landmarks: {told}")
     if lacking := [name for name in (*truth.images, *(query.image for query in truth.queries)) if name not in files]:

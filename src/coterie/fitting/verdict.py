@@ -102,7 +102,7 @@ def settle(
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
-    found = {"returned": returned, "replaced": returned == "kmeans" != method, "score": round(score, 4), "other_score": round(floor, 4)}
+    found = {"returned": returned, "replaced": returned == "kmeans" and ahead, "score": round(score, 4), "other_score": round(floor, 4)}
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(small_NCHW[index_S]))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
