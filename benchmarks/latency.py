@@ -1,4 +1,7 @@
-"""What a person waits for: `coterie --help`, and `predict` of one picture with our own encoder. `python -m benchmarks.latency`."""
+"""What a person waits for: `coterie --help`, and `predict` of one picture with our own encoder, by the run and by its ONNX file.
+
+python -m benchmarks.latency
+"""
 
 import subprocess
 import sys
@@ -31,7 +34,9 @@ def main() -> None:
             [sys.executable, "-c", loads + f"print([m for m in {HEAVY} if m in sys.modules])"], capture_output=True, text=True
         )
         heavy = found.stdout.strip().splitlines()[-1]
-        for name, words in {"--help": ["--help"], "predict": predict, "import torch": None}.items():
+        subprocess.run([program, "export", run, "--to", "onnx", folder / "model.onnx"], check=True, capture_output=True)
+        exported = ["predict", str(folder / "model.onnx"), *predict[2:]]
+        for name, words in {"--help": ["--help"], "predict": predict, "predict, ONNX": exported, "import torch": None}.items():
             command = [sys.executable, "-c", "import torch"] if words is None else [program, *words]
             seconds = [timed(command) for _ in range(TIMES)]
             record(

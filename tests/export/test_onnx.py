@@ -1,11 +1,14 @@
 """The ONNX file says what the run says, or is not written."""
 
 import json
+import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from tests.report.fake_run import blobs, drawings, fake_run
 
 from coterie import fitting
@@ -169,3 +172,46 @@ def test_the_recipe_of_the_docs_makes_what_coterie_sees(tmp_path, suffix, size, 
     image = ImageOps.exif_transpose(Image.open(tmp_path / "photos" / f"x{suffix}")).convert("RGB")
     made = np.asarray(ImageOps.fit(image, (32, 32), Image.Resampling.BICUBIC), np.float32).transpose(2, 0, 1)[None] / 255
     assert np.abs(seen - made).mean() <= most and np.abs(seen - made[..., ::-1]).mean() > 10 * most
+
+
+def test_predict_sorts_by_the_file_without_torch(exported, tmp_path):
+    """Every picture of the run goes where `predict RUN` sends it, merged clusters counted as one; broken ones are set aside."""
+    run, file = exported
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for i in range(70):
+        Image.fromarray(rng.integers(0, 256, (40 + i, 50, 3), np.uint8)).save(folder / f"{i:02d}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    Image.fromarray(rng.integers(0, 65536, (40, 40), np.uint16)).save(folder / "deep.png")
+    script = (
+        "import sys; from coterie.cli import main; sys.argv[1:] = sys.argv[1:]\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    out = tmp_path / "out.parquet"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "predict", file, folder, "-o", out, "--json"], check=True, capture_output=True, text=True
+    )
+    assert json.loads(done.stdout) | {"output": "", "model": ""} == {"model": "", "output": "", "n_images": 70, "n_problems": 2}
+    assert "more than 8 bits" in done.stderr and "broken.png" in done.stderr
+    found = pq.read_table(out).to_pydict()
+    (folder / "deep.png").unlink()
+    images, _, p_NK = fitting.predict(run, str(folder), Devices("cpu", "fp32"), tmp_path / "cache")
+    assert found["path"] == images.paths and found["id"] == list(range(70))
+    merged = torch.stack([p_NK[:, 0], p_NK[:, 2], p_NK[:, 1] + p_NK[:, 3]], 1)
+    np.testing.assert_allclose(np.array(found["p"]), merged.numpy(), atol=1e-4)
+    assert found["cluster"] == [(0, 2, 3)[i] for i in merged.argmax(1).tolist()]
+    np.testing.assert_allclose(found["confidence"], merged.max(1).values.numpy(), atol=1e-4)
+
+
+def test_predict_refuses_what_is_no_exported_model(exported, tmp_path):
+    from coterie.fitting.exported import Exported
+
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(InputError, match="cannot be read by onnxruntime"):
+        Exported(tmp_path / "text.onnx")
+    with pytest.raises(InputError, match="is no file"):
+        Exported(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="holds no pictures"):
+        Exported(exported[1]).predict(str(tmp_path))

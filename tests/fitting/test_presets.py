@@ -74,3 +74,14 @@ def test_a_prototype_of_spice_has_images_to_be_the_mean_of(preset, gpu):
 
 def test_every_preset_has_a_size_here():
     assert set(SETS) == set(presets.PRETEXT)
+
+
+def test_quick_sees_a_named_set_as_its_own_preset_does_at_the_same_cost():
+    """Sizes and augmentations are the set's; at views of 12 px three times the epochs cost less than the plain ones at 32 px."""
+    plain, digits = presets.settings("scan", "quick", 1797, False), presets.settings("scan", "quick", 1797, False, "digits")
+    own = presets.settings("scan", "digits", 1797, False)
+    assert {name: digits[name] for name in presets.LOOKS} == {name: own[name] for name in presets.LOOKS}
+    assert digits["pretext_epochs"] == 3 * plain["pretext_epochs"] < own["pretext_epochs"]
+    assert presets.settings("deepcluster", "quick", 1797, False, "digits")["pretext_epochs"] == 0
+    assert presets.settings("scan", "quick", 5000, False, "photos") == presets.settings("scan", "quick", 5000, False)
+    assert presets.settings("scan", "digits", 1797, False, "cifar10") == own

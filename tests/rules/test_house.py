@@ -203,12 +203,12 @@ def test_pure_blocks_know_no_run(name):
 
 
 RUN_WITHOUT_TORCH = {
-    False: ("coterie.run.files", "coterie.run.disk", "coterie.run.machine", "coterie.run.edits", "coterie.run.acts"),
+    False: ("coterie.run.files", "coterie.run.disk", "coterie.run.machine", "coterie.run.edits", "coterie.run.acts", "coterie.run.lines"),
     True: ("coterie.run.manifest", "coterie.run.disk", "coterie.run.files", "coterie.run.acts"),
 }
 
 
-LIGHT = files("report/*.py", "export/*.py", "run/files.py", "run/manifest.py", "run/disk.py", "run/acts.py", "run/edits.py")
+LIGHT = files("report/*.py", "export/*.py", "run/files.py", "run/manifest.py", "run/disk.py", "run/acts.py", "run/edits.py", "run/lines.py")
 WRITES_NETWORKS = "export/onnx.py"
 
 

@@ -92,7 +92,7 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
     preset = pictures.preset if asked.preset == OWN else asked.preset
     images, plan = fitting.plan(
         str(pictures.pictures), one.method, clusters=pictures.n_classes, preset=preset, settings=settings, seed=one.seed,
-        gpu=asked.devices.device.type == "cuda", cache=asked.cache,
+        gpu=asked.devices.device.type == "cuda", cache=asked.cache, own=pictures.preset,
     )  # fmt: skip
     fitting.fit(images, plan, run, devices=asked.devices, time_budget=asked.budget, cache=asked.cache)
     return run

@@ -18,6 +18,7 @@ from coterie.cli import (
     edits,  # noqa: F401
     evaluate,  # noqa: F401
     export,  # noqa: F401
+    exported,
     parts,
     recut,  # noqa: F401
     refine,  # noqa: F401
@@ -124,7 +125,12 @@ def predict(
     cache: Cache = None,
     json_: Json = False,
 ) -> None:
-    """Sorts new pictures into the clusters that exist, and marks those that fit nowhere."""
+    """Sorts new pictures into the clusters that exist, and marks those that fit nowhere. RUN may be a .onnx file that `export` wrote."""
+    if run.suffix == ".onnx":
+        if watch or on or part_size or shard != "0/1":
+            raise InputError(f"{run}: --watch, --on, --shard and --part-size want the folder of a run")
+        exported.answer_with(run, source, Path(output), threads, json_)
+        return
     from coterie import fitting
     from coterie.fitting import assignments, new_pictures
     from coterie.run.devices import Devices

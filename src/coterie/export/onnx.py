@@ -26,6 +26,7 @@ from coterie.run.files import read_json, read_tensors
 
 TOLERANCE = 1e-4  # of probabilities, and of the parts of unit features
 PROBED = (1, 3)  # pictures at once, so that the number of them is seen to be free
+MOST_PIXELS = 100_000_000  # of runs before there was a setting for it
 PREPROCESSING = (
     "RGB, upright by its EXIF orientation; the largest centre square, resized to {size} x {size} px (bicubic, antialiased), "
     "as float32 in 0..1 (value / 255), channels first. The colours are standardised inside."
@@ -117,7 +118,8 @@ def _told(result: Result, model: Model, clusters: list[int]) -> dict[str, str]:
         "clusters": json.dumps(clusters),
         "not_kinds": json.dumps(sorted(result.edits.not_kinds & set(clusters)) if result.edits else []),
         "preprocessing": "features as the run was fitted on" if model.precomputed else PREPROCESSING.format(size=model.image_size),
-        "image_size": str(model.image_size),
+        "image_size": str(model.image_size), "precomputed": json.dumps(model.precomputed),
+        "levels": json.dumps(made["source"].get("levels") or {}), "max_pixels": json.dumps(made["settings"].get("max_pixels", MOST_PIXELS)),
     }  # fmt: skip
     return told
 

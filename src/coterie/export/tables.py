@@ -1,21 +1,23 @@
 """The result as a table: csv or parquet."""
 
-import csv
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from coterie.errors import InputError
 from coterie.export.pictures import Exported, same_file
 from coterie.export.result import Result
+from coterie.run import lines as lines_of
 from coterie.run.files import probabilities, write_atomically
 
 TABLES = ("csv", "parquet")
 COLUMNS = ("id", "path", "cluster", "confidence", "p")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 
 
 def write(to: str, result: Result, dest: Path) -> Exported:
@@ -32,33 +34,41 @@ def write(to: str, result: Result, dest: Path) -> Exported:
     return Exported(len(result.table), [])
 
 
+def rows(paths: list[str], p_NK: NDArray[np.float32], clusters_N: NDArray[Any], **more_N: NDArray[Any]) -> pa.Table:
+    """The columns id, path, cluster, confidence, p of the contract, and after them `more_N` by name."""
+    n, k = p_NK.shape
+    return pa.table(
+        {
+            "id": pa.array(np.arange(n), pa.int64()),
+            "path": pa.array(paths, pa.string()),
+            "cluster": pa.array(clusters_N, pa.int32()),
+            "confidence": pa.array(p_NK.max(1), pa.float32()),
+            "p": pa.ListArray.from_arrays(np.arange(n + 1, dtype=np.int32) * k, pa.array(p_NK.reshape(-1), pa.float32())),
+            **{name: pa.array(column_N) for name, column_N in more_N.items()},
+        }
+    )
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """`table` as .parquet or .csv (there p becomes a column per cluster), atomically. Raises InputError for any other ending."""
+    check_table_name(path)
+    write_atomically(path, lambda new: pq.write_table(table, new) if path.suffix == ".parquet" else write_csv(table, new))
+
+
+def check_table_name(path: Path) -> None:
+    """Raises InputError unless the name ends in .parquet or .csv."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"-o {path}: wanted a name ending in .parquet or .csv")
+
+
 def write_csv(table: pa.Table, path: Path) -> None:
-    """Columns id, path, cluster, confidence, p_0 .. p_{K-1}, and what the table has besides; UTF-8, one line per image.
+    """The columns of `table` as `run.lines` has them, p as one for each cluster."""
+    k, more = probabilities(table.slice(0, 1)).shape[1], [name for name in table.column_names if name not in COLUMNS]
 
-    A text that starts with = + - @, tab or return gets a leading ', so that no spreadsheet runs it as a formula.
-    """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer, quoting = (csv.writer(file, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
-        k, more = probabilities(table.slice(0, 1)).shape[1], [name for name in table.column_names if name not in COLUMNS]
-        writer.writerow([*COLUMNS[:-1], *(f"p_{i}" for i in range(k)), *more])
+    def lines() -> Iterator[lines_of.Row]:
         for batch in table.to_batches(max_chunksize=10_000):
-            rows = batch.to_pydict()
-            for i, name, cluster, confidence, p, *others in zip(*(rows[column] for column in (*COLUMNS, *more))):
-                row = [i, _harmless(name), cluster, f"{confidence:.7g}", *(f"{value:.7g}" for value in p), *map(_plain, others)]
-                (quoting if "\r" in name else writer).writerow(row)  # before Python 3.13 a lone return would end the row
+            columns = batch.to_pydict()
+            for i, name, cluster, confidence, p, *others in zip(*(columns[column] for column in (*COLUMNS, *more))):
+                yield i, name, cluster, confidence, p, others
 
-
-def _plain(value: Any) -> str:
-    """A text, a truth or a number."""
-    if isinstance(value, str):
-        return _harmless(value)
-    return str(value).lower() if isinstance(value, bool) else f"{value:.7g}"
-
-
-def _harmless(cell: str) -> str:
-    return "'" + cell if cell.lstrip("'").startswith(FORMULA) else cell  # also before ' of its own, so that one name stays one name
-
-
-def path_of(cell: str) -> str:
-    """The path that a cell of a csv file stands for."""
-    return cell[1:] if cell.startswith("'") and _harmless(cell) != cell else cell
+    lines_of.write(path, k, more, lines())

@@ -10,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from safetensors.numpy import save as numpy_bytes
@@ -21,8 +19,8 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.sampling import sample
-from coterie.errors import InputError
-from coterie.export import write_csv
+from coterie.export.tables import check_table_name as check_table_name
+from coterie.export.tables import rows, write_table
 from coterie.fitting.small import encoded, small
 from coterie.images import Images, items
 from coterie.images.kinds import WAY_OUT
@@ -30,7 +28,7 @@ from coterie.learning.evidence import axes, seen
 from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
-from coterie.run.files import STABILITY, write_atomically
+from coterie.run.files import STABILITY
 from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report
@@ -68,28 +66,7 @@ def table(paths: list[str], p_NK: Tensor, labels_N: Tensor | None = None, **more
     cluster; None: the likeliest."""
     p = p_NK.cpu().float().numpy()
     clusters = p.argmax(1) if labels_N is None else labels_N.numpy()
-    return pa.table(
-        {
-            "id": pa.array(np.arange(len(p)), pa.int64()),
-            "path": pa.array(paths, pa.string()),
-            "cluster": pa.array(clusters, pa.int32()),
-            "confidence": pa.array(p.max(1), pa.float32()),
-            "p": pa.ListArray.from_arrays(np.arange(len(p) + 1, dtype=np.int32) * p.shape[1], pa.array(p.reshape(-1), pa.float32())),
-            **{name: pa.array(column_N.cpu().numpy()) for name, column_N in more_N.items()},
-        }
-    )
-
-
-def write_table(rows: pa.Table, path: Path) -> None:
-    """`rows` as .parquet or .csv (there p becomes a column per cluster), atomically. Raises InputError for any other ending."""
-    check_table_name(path)
-    write_atomically(path, lambda new: pq.write_table(rows, new) if path.suffix == ".parquet" else write_csv(rows, new))
-
-
-def check_table_name(path: Path) -> None:
-    """Raises InputError unless the name ends in .parquet or .csv."""
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"-o {path}: wanted a name ending in .parquet or .csv")
+    return rows(paths, p, clusters, **{name: column_N.cpu().numpy() for name, column_N in more_N.items()})
 
 
 def write_json(folder: Path, name: str, value: Any) -> None:

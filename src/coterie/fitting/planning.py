@@ -65,11 +65,13 @@ def plan(
     gpu: bool = False,
     cache: Path | None = None,
     progress: Silent | None = None,
+    own: str | None = None,
 ) -> tuple[Images, Plan]:
     """Opens the source and resolves every setting.
 
     `clusters` is a number, "auto" or "A:B"; None: what `settings` or `base` say, else the classes of a named set, else "auto".
     `base` is a config.json to repeat; `settings` change it, `clusters`, `seed` and `seeds` come last. Images opened before keep their size.
+    `own`: the preset that belongs to the source, where its name does not tell.
     """
     base, settings = base or {}, dict(settings or {})
     opened = isinstance(source, Images) and not isinstance(source, Rows)
@@ -77,13 +79,14 @@ def plan(
         settings.setdefault("image_size", source.size[0])
     method = method or recipes.method_of(preset) or base.get("method", "scan")
     make = methods.method(method).Config
-    preset = preset or base.get("preset") or presets.of_source(source.name if opened else str(source))
+    own = own or presets.of_source(source.name if opened else str(source))
+    preset = preset or base.get("preset") or own
 
     choice: Choice | None = None
 
     def resolve(n_images: int, n_clusters: int) -> PretextConfig:
         nonlocal choice
-        values = base["settings"] if "settings" in base else presets.settings(method, preset, n_images, gpu)
+        values = base["settings"] if "settings" in base else presets.settings(method, preset, n_images, gpu, own)
         changed = config.change(config.change(make(), values), settings)
         if changed.encoder == AUTO:
             choice = choice or choose(method, gpu, changed.weights, _small_and_grey(source))

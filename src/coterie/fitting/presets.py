@@ -77,18 +77,17 @@ def _folder(n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _quick(n: int, gpu: bool) -> dict[str, Any]:
-    return {"image_size": 32, "pretext_epochs": 8, "pretext_batch": 64, "pretext_rate": 2e-3}
+    return {"image_size": 32, "pretext_epochs": QUICK, "pretext_batch": 64, "pretext_rate": 2e-3}
+
+
+QUICK = 8  # epochs of what `quick` trains, on views of 32 px
+LOOKS = "image_size", "view_size", "augment"  # how pictures are seen: `quick` leaves these as the set's own preset has them
+MOST_TIMES = 3.0
 
 
 # SimCLR on 32 and 96 px as SCAN's published settings have it
-SIMCLR: dict[str, Any] = {
-    "pretext_epochs": 500,
-    "pretext_batch": 512,
-    "pretext_optimizer": "sgd",
-    "pretext_rate": 0.4,
-    "pretext_decay": 1e-4,
-}
-SIMCLR |= {"pretext_temperature": 0.1}
+SIMCLR: dict[str, Any] = {"pretext_epochs": 500, "pretext_batch": 512, "pretext_optimizer": "sgd", "pretext_rate": 0.4}
+SIMCLR |= {"pretext_decay": 1e-4, "pretext_temperature": 0.1}
 
 
 def _epochs(n: int, images: int, least: int, most: int) -> int:
@@ -268,8 +267,8 @@ def of_source(source: str) -> str:
     return OF_SOURCE.get(source.partition("/")[0], "photos")
 
 
-def settings(method: str, preset: str, n_images: int, gpu: bool) -> dict[str, Any]:
-    """The settings of `preset` for `method`. Raises InputError for a name that is none.
+def settings(method: str, preset: str, n_images: int, gpu: bool, own: str = "photos") -> dict[str, Any]:
+    """The settings of `preset` for `method`; `own`: the preset that belongs to the set. Raises InputError for a name that is none.
 
     A method of a package has the shared part of our presets, and over it, and under names of its own, what its PRESETS say.
     """
@@ -279,7 +278,15 @@ def settings(method: str, preset: str, n_images: int, gpu: bool) -> dict[str, An
     if preset not in PRETEXT and preset not in (names := [] if method in OWN else list(_package_presets(method))):
         raise InputError(f"no preset is called {preset!r}; there are {', '.join([*PRETEXT, *names, *recipes.RECIPES])}")
     shared = PRETEXT[preset][1](n_images, gpu) if preset in PRETEXT else {}
-    return {**shared, **known(preset, n_images, gpu)}
+    made = {**shared, **known(preset, n_images, gpu)}
+    return made | _small(made, PRETEXT[own][1](n_images, gpu)) if preset == "quick" and own != "photos" else made
+
+
+def _small(made: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What `quick` changes for a set whose looks are known: these, and as many epochs as cost what its own number does at 32 px."""
+    seen = {name: own[name] for name in LOOKS if name in own}
+    times = min(MOST_TIMES, (32 / (seen.get("view_size") or seen["image_size"])) ** 2)
+    return seen | {name: round(made[name] * times) for name in ("pretext_epochs", "epochs") if name in made}
 
 
 def _of_package(method: str) -> Callable[[str, int, bool], dict[str, Any]]:

@@ -17,7 +17,6 @@ import torch
 
 from coterie.errors import InputError
 from coterie.export import write_csv
-from coterie.export.tables import path_of
 from coterie.fitting import assignments
 from coterie.fitting.new_pictures import FALSE_ALARMS, Known
 from coterie.fitting.planning import config_of
@@ -28,6 +27,7 @@ from coterie.methods.pretext import PretextConfig
 from coterie.networks.model import load
 from coterie.run import Run
 from coterie.run.devices import Devices
+from coterie.run.lines import path_of
 
 
 class Watch:

@@ -4,6 +4,7 @@ A store whose pictures are all of 8 bits is only renamed. Otherwise the pixels a
 takes the store's name when it is whole: a process killed meanwhile finds the numbers again. S working size.
 """
 
+import io
 import os
 import shutil
 import zlib
@@ -47,6 +48,27 @@ def finish(part: Path, final: Path, size: int, wanted: deep.Wanted) -> None:
     disk.sync(whole)
     os.rename(whole, final)
     shutil.rmtree(part)
+
+
+def readable(chunk: workers.Chunk, size: int, levels: deep.Levels) -> tuple[bytearray, list[int], dict[int, str]]:
+    """What can be seen of a chunk by itself: the pixels of its good pictures, size x size x 3 each; their places in it; and why the others
+    are not. A deep picture is good where the `levels` have its kind: its white is not told by a part of a set."""
+    numbers, row, at = io.BytesIO(chunk.numbers), size * size * 3, 0
+    pixels, good, reasons = bytearray(), [], {}
+    for place, read in enumerate(chunk.reads):
+        if read.reason:
+            reasons[place] = read.reason
+            continue
+        known = read.range is None or read.range.kind in levels
+        passed_over: deep.Levels = dict.fromkeys(deep.KINDS, (0.0, 1.0))
+        seen = row_of(chunk.block[at : at + row], read, numbers, size, levels if known else passed_over)
+        at += row
+        if known:
+            good.append(place)
+            pixels += seen
+        else:
+            reasons[place] = "more than 8 bits, and white is not known from the run; -o FILE.parquet finds it in the whole set"
+    return pixels, good, reasons
 
 
 def row_of(row: bytes, read: workers.Read, numbers: IO[bytes], size: int, levels: deep.Levels) -> bytes:

@@ -6,7 +6,6 @@ set aside where the run had none of its kind.
 """
 
 import hashlib
-import io
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -18,7 +17,7 @@ import torch
 from coterie.images import development, reading, workers
 from coterie.images.arrays import DEFAULT_SIZE
 from coterie.images.collection import Images, Problem
-from coterie.images.deep import KINDS, Levels
+from coterie.images.deep import Levels
 from coterie.images.opening import files_named, open_images
 from coterie.images.sources import Source
 
@@ -90,21 +89,7 @@ class Files:
 
     def _images(self, span: range, chunk: workers.Chunk) -> Images:
         side, paths = self.size[0], [item.path for item in self._source.items[span.start : span.stop]]
-        pixels, numbers, row, at = bytearray(), io.BytesIO(chunk.numbers), side * side * 3, 0
-        good, problems = [], []
-        for place, read in enumerate(chunk.reads):
-            reason = read.reason
-            if not reason:
-                known = read.range is None or read.range.kind in self._levels
-                levels = self._levels if known else dict.fromkeys(KINDS, (0.0, 1.0))  # its numbers are passed over
-                seen = development.row_of(chunk.block[at : at + row], read, numbers, side, levels)
-                at += row
-                if known:
-                    good.append(place)
-                    pixels += seen
-                    continue
-                reason = "more than 8 bits, and white is not known from the run; -o FILE.parquet finds it in the whole set"
-            problems.append(Problem(paths[place], reason))
+        pixels, good, reasons = development.readable(chunk, side, self._levels)
         rows = torch.frombuffer(pixels, dtype=torch.uint8) if pixels else torch.empty(0, dtype=torch.uint8)
         return Images(
             pixels=rows.view(len(good), side, side, 3),
@@ -115,7 +100,7 @@ class Files:
             name=self.name,
             kind=self.kind,
             fingerprint="",  # nothing is kept under it
-            problems=problems,
+            problems=[Problem(paths[place], reason) for place, reason in reasons.items()],
         )
 
 

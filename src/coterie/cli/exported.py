@@ -1,0 +1,20 @@
+"""`coterie predict MODEL.onnx`: the answer of a process that needs no torch."""
+
+from pathlib import Path
+
+from coterie.cli import shown
+from coterie.cli.app import answer
+from coterie.errors import InputError
+
+
+def answer_with(model: Path, source: str, output: Path, threads: int | None, as_json: bool) -> None:
+    """Sorts, writes the table, says what was done. The files that cannot be read are said, as by a run."""
+    from coterie.fitting.exported import ENDINGS, Exported
+
+    if output.suffix not in ENDINGS:
+        raise InputError(f"-o {output}: wanted a name ending in {' or '.join(ENDINGS)}")
+    found = Exported(model, threads).predict(source)
+    found.write(output)
+    shown.say_aside(found.problems)
+    done = {"model": str(model), "output": str(output), "n_images": len(found.paths), "n_problems": len(found.problems)}
+    answer(done, as_json, f"{len(found.paths):,} images, written to {output}")
