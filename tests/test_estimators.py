@@ -19,6 +19,8 @@ from coterie.errors import InputError
 from coterie.estimators import (
     AND,
     CC,
+    DEC,
+    IDEC,
     IIC,
     IR,
     IS,
@@ -45,6 +47,8 @@ TINY = {
     IR: {"image_size": 16, "pretext_epochs": 4, "pretext_batch": 16},
     IIC: {"image_size": 16, "epochs": 30, "pretext_batch": 60},
     CC: {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    DEC: {"image_size": 16, "epochs": 10, "sharpen_epochs": 3, "pretext_batch": 60},
+    IDEC: {"image_size": 16, "epochs": 10, "sharpen_epochs": 3, "pretext_batch": 60},
     Spectral: {"image_size": 16},
     Agglomerative: {"image_size": 16},
     GaussianMixture: {"image_size": 16, "restarts": 2},
@@ -60,6 +64,8 @@ SHORT = {  # where it does not matter how good a fit is
     IR: TINY[IR] | {"pretext_epochs": 1},
     IIC: TINY[IIC] | {"epochs": 1},
     CC: TINY[CC] | {"epochs": 1},
+    DEC: TINY[DEC] | {"epochs": 1},
+    IDEC: TINY[IDEC] | {"epochs": 1},
     Spectral: TINY[Spectral],
     Agglomerative: TINY[Agglomerative],
     GaussianMixture: TINY[GaussianMixture] | {"restarts": 1},
@@ -113,10 +119,10 @@ def test_scikit_learn(estimator, check):
 
 def test_every_estimator_is_checked():
     assert set(OF_METHOD.values()) == set(TINY) | {IS, AND}, "which differ from IR by their names alone"
-    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC}, "which take no features"
+    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC, DEC, IDEC}, "which take no features"
 
 
-@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IIC, CC])
+@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IIC, CC, DEC, IDEC])
 def test_who_trains_the_encoder_refuses_features(kind):
     with pytest.raises(InputError, match="precomputed"):
         kind(2, encoder="precomputed").fit(np.eye(8))

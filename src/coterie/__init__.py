@@ -23,6 +23,8 @@ _HOMES = {
     "AND": "estimators",
     "IIC": "estimators",
     "CC": "estimators",
+    "DEC": "estimators",
+    "IDEC": "estimators",
     "Spectral": "estimators",
     "Agglomerative": "estimators",
     "GaussianMixture": "estimators",
@@ -35,6 +37,8 @@ _HOMES = {
 __all__ = [
     "AND",
     "CC",
+    "DEC",
+    "IDEC",
     "IIC",
     "IR",
     "IS",
@@ -59,6 +63,8 @@ if TYPE_CHECKING:
     from coterie.estimators import (
         AND,
         CC,
+        DEC,
+        IDEC,
         IIC,
         IR,
         IS,

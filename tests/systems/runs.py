@@ -27,6 +27,8 @@ TINY = {
     "and": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "iic": {"image_size": 16, "epochs": 30, "pretext_batch": 60},
     "cc": {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    "dec": {"image_size": 16, "epochs": 20, "sharpen_epochs": 4, "pretext_batch": 30},
+    "idec": {"image_size": 16, "epochs": 20, "sharpen_epochs": 4, "pretext_batch": 30},
     "spectral": {"image_size": 16},
     "agglomerative": {"image_size": 16},
     "gmm": {"image_size": 16, "restarts": 2},

@@ -8,6 +8,8 @@ from coterie.estimators.clusterer import ImageClusterer
 from coterie.estimators.methods import (
     AND,
     CC,
+    DEC,
+    IDEC,
     IIC,
     IR,
     IS,
@@ -26,6 +28,6 @@ from coterie.estimators.methods import (
 )  # fmt: skip
 
 __all__ = [
-    "AND", "CC", "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
+    "AND", "CC", "DEC", "IDEC", "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
     "GaussianMixture", "ImageClusterer", "KMeans", "Spectral", "load",
 ]  # fmt: skip

@@ -63,6 +63,16 @@ class CC(ImageClusterer):
     method = "cc"
 
 
+class DEC(ImageClusterer):
+    __doc__ = f"Deep embedded clustering (Xie et al. 2016): an autoencoder whose clusters sharpen themselves.\n\n{ImageClusterer.__doc__}"
+    method = "dec"
+
+
+class IDEC(ImageClusterer):
+    __doc__ = f"Improved deep embedded clustering (Guo et al. 2017): DEC that keeps drawing its images.\n\n{ImageClusterer.__doc__}"
+    method = "idec"
+
+
 class Spectral(ImageClusterer):
     __doc__ = f"Spectral clustering (Ng, Jordan and Weiss 2001) on pixels, or on an encoder's features.\n\n{ImageClusterer.__doc__}"
     method = "spectral"

@@ -224,7 +224,7 @@ def _frozen(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _joint(preset: str, n: int, gpu: bool) -> dict[str, Any]:
-    """IIC and CC: no pretext; as many epochs as one would have and what stands on it together."""
+    """IIC, CC, DEC and IDEC: no pretext; as many epochs as one would have and what stands on it together."""
     epochs = PRETEXT[preset][1](n, gpu).get("pretext_epochs", 60)
     return {"pretext": "simclr", "pretext_epochs": 0, "epochs": epochs if preset == "quick" else 2 * epochs}
 
@@ -245,6 +245,8 @@ OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "and": _instance("anchors"),
     "iic": _joint,
     "cc": _joint,
+    "dec": _joint,
+    "idec": _joint,
     "spectral": _kmeans,
     "agglomerative": _kmeans,
     "gmm": _kmeans,

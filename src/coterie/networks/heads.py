@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from coterie.clustering.spaces import Reduced, unit_by_space
 
 WIDEST = 512  # hidden layer of a head
+EMBEDDED = 10  # dimensions in which DEC clusters (the paper), or as many as clusters where these are more
 
 
 class Heads(nn.Module):
@@ -171,6 +172,37 @@ class UnitCentroids(Centroids):
 
     def forward(self, features_BD: Tensor) -> Tensor:
         return super().forward(self.unit(features_BD))
+
+
+class Students(nn.Module):
+    """Centroids that learn: embedded features (B, d) -> logits (1, B, K), whose softmax is Student's t with one degree of freedom, in
+    proportion to 1 / (1 + |z - c|^2) (van der Maaten and Hinton 2008; DEC eq. 1)."""
+
+    def __init__(self, width: int, n_clusters: int):
+        super().__init__()
+        self.centroids = nn.Parameter(torch.zeros(n_clusters, width))  # k-means fills them
+
+    def forward(self, z_Bd: Tensor) -> Tensor:
+        far_BK = (z_Bd[:, None] - self.centroids).square().sum(2)
+        return -far_BK.log1p()[None]
+
+
+class StudentHead(nn.Module):
+    """DEC's: features (B, D) -> logits (1, B, K), `Students` behind one linear layer."""
+
+    def __init__(self, embed: nn.Module, students: nn.Module):
+        super().__init__()
+        self.embed, self.students = embed, students
+
+    @classmethod
+    def of(cls, n_features: int, n_clusters: int) -> "StudentHead":
+        """One of these sizes, whose weights are to be filled in."""
+        width = max(EMBEDDED, n_clusters)
+        return cls(nn.Linear(n_features, width), Students(width, n_clusters))
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        logits_1BK: Tensor = self.students(self.embed(features_BD))
+        return logits_1BK
 
 
 class Classifier(nn.Linear):

@@ -12,12 +12,13 @@ from coterie.errors import InputError, words
 from coterie.images import Images
 from coterie.learning.calibration import COLDEST, HOTTEST
 from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, features
-from coterie.networks.heads import Centroids, Heads, MlpHeads, RowHeads, UnitCentroids, UnitHeads
+from coterie.networks.heads import Centroids, Heads, MlpHeads, RowHeads, StudentHead, UnitCentroids, UnitHeads
 from coterie.networks.recut import Recut
 from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, RowHeads, MlpHeads, Centroids, UnitCentroids)}
+HEADS: dict[str, Callable[..., nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, RowHeads, MlpHeads)}
+HEADS |= {kind.__name__: kind for kind in (Centroids, UnitCentroids)} | {StudentHead.__name__: StudentHead.of}
 RECUT = Recut.__name__  # stands around another head, perhaps several times
 LAYERS = 64  # at most
 FILE = "model.safetensors"

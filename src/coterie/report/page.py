@@ -25,7 +25,7 @@ from coterie.report.wording import Veil
 from coterie.run.files import write_atomically
 
 METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
-METHODS |= {"temi": "TEMI", "turtle": "TURTLE", "iic": "IIC", "cc": "Contrastive clustering"}
+METHODS |= {"temi": "TEMI", "turtle": "TURTLE", "iic": "IIC", "cc": "Contrastive clustering", "dec": "DEC", "idec": "IDEC"}
 METHODS |= {"spectral": "Spectral clustering", "agglomerative": "Agglomerative clustering", "gmm": "Gaussian mixture"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview

@@ -16,7 +16,9 @@ from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, c
 from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 
-Pretext = Literal["simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors", "frozen"]  # each but the last a file here
+Pretext = Literal[
+    "simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors", "autoencoder", "frozen"
+]  # each but the last a file here
 Views = Literal["photos", "moco", "glyphs", "garments"]
 
 
@@ -50,6 +52,7 @@ class PretextConfig:
     negatives: Whole = 0  # of instance: images drawn for noise-contrastive estimation (the published code: 4,096); 0: the softmax over all
     anchor_rounds: Count = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
     anchor_neighbors: Count = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
+    pretext_noise: BelowOne = 0.0  # of autoencoder: share of the pixels that are hidden, and drawn all the same (denoising: 0.25 to 0.5)
     unsure: BelowOne = 0.0  # share of the images, the least certain, that are left out of the clusters (-1)
     duplicates: Literal["all", "once"] = "all"  # once: of near-duplicates one is learned from, and the others go where it goes
     clip: Amount = 10.0  # longest gradient of an update, of any stage; a longer one is shortened to it, and counted. 0: none is
