@@ -4,7 +4,7 @@ benchmarks/results/memory_epochs.csv.
     python -m benchmarks.memory 10000 100000     # each verb a process of its own, on pictures of 32 px drawn as by benchmarks.scale
     python -m benchmarks.memory epochs           # 20 epochs of SimCLR, of SCAN's heads and of self-labelling on 2,000 of them
 
-The fit: SCAN in 100 kinds, an epoch of pretext, two of heads, one of self-labelling. `base_mb`: a process that imports torch and does nothing.
+The fit: SCAN in 100 kinds, an epoch of pretext, two of heads, one of self-labelling. `base_mb`: a process that imports torch, no more.
 `slope_mb`: of a line through the memory that is held after each epoch but the first three, in MB an epoch; `noise_mb`: how far the epochs
 lie from it, their standard deviation.
 """
