@@ -10,7 +10,8 @@ from torch import nn
 
 from coterie.images import Batch
 from coterie.learning.losses import bank_cross_entropy, info_nce, neighbourhood_loss, nt_xent, spreading_loss
-from coterie.methods.pretext import PretextConfig, anchors, byol, instance, moco, rotation, simclr, spreading
+from coterie.learning.transport import even_shares
+from coterie.methods.pretext import PretextConfig, anchors, byol, instance, moco, rotation, simclr, spreading, swav
 
 from .conftest import N, who
 
@@ -123,6 +124,22 @@ def test_byol_predicts_the_other_view(ask, greys):
     assert abs(float((got - (2 - itself)).detach())) > 1e-2, "a view that predicts itself would be told apart here"
     got.backward()
     assert all(weight.grad is None for weight in teacher.parameters()) and greys.weight.grad is not None
+
+
+def test_swav_predicts_the_codes_of_the_other_view(ask, greys):
+    asked = ask(swav, prototypes=6)
+    prototypes = asked.trained["prototypes"]
+    nudge(prototypes)
+    got = asked.loss(IDS)
+    torch.testing.assert_close(prototypes.weight.norm(dim=1), torch.ones(6), **CLOSE)
+    first, second = (prototypes(asked.trained["projector"](greys(x))) for x in asked.views(IDS))
+    wanted = []
+    for scores, other in ((first, second), (second, first)):
+        codes = even_shares(other.detach() / 0.05, 3)
+        wanted.append(-(codes * (scores / 0.3).log_softmax(1)).sum(1).mean())
+    torch.testing.assert_close(got, sum(wanted) / 2, **CLOSE)
+    got.backward()
+    assert greys.weight.grad is not None and prototypes.weight.grad is not None
 
 
 def test_rotation_names_the_quarter_turns(ask, images, greys, monkeypatch):

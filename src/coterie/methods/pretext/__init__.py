@@ -52,6 +52,7 @@ class PretextConfig:
     negatives: Whole = 0  # of instance: images drawn for noise-contrastive estimation (the published code: 4,096); 0: the softmax over all
     anchor_rounds: Count = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
     anchor_neighbors: Count = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
+    prototypes: Count = 100  # of swav (3,000 in the paper, for ImageNet)
     pretext_noise: BelowOne = 0.0  # of autoencoder: share of the pixels that are hidden, and drawn all the same (denoising: 0.25 to 0.5)
     unsure: BelowOne = 0.0  # share of the images, the least certain, that are left out of the clusters (-1)
     duplicates: Literal["all", "once"] = "all"  # once: of near-duplicates one is learned from, and the others go where it goes
