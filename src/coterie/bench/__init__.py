@@ -15,10 +15,15 @@ from coterie.errors import InputError
 if TYPE_CHECKING:
     from coterie.bench.rows import Rows
 
-TABLES = {  # each with its `TABLE`
+ABLATIONS = (
+    "scan-ablation", "scan-pretext", "scan-neighbours", "spice-main", "spice-ablation", "spice-augment", "spice-heads", "spice-reliable",
+    "pcp-components", "pcp-filter", "pcp-clusters", "deepcluster-clusters",
+)  # fmt: skip
+TABLES = {  # each with its `TABLE`, or several by name in `TABLES`
     "overview": "coterie.bench.overview",
     "last-step": "coterie.bench.last_step",
     "speed": "coterie.bench.speed",
+    **dict.fromkeys(ABLATIONS, "coterie.bench.ablations"),
 }
 SEEDS_FROM = 100  # settings were chosen on smaller seeds
 OWN = "own"  # the preset of each set
@@ -59,7 +64,8 @@ def table(name: str) -> Table:
     """The table of that name. Raises InputError for a name that is none."""
     if name not in TABLES:
         raise InputError(f"no table is called {name!r}; there are {', '.join(TABLES)}")
-    found: Table = import_module(TABLES[name]).TABLE
+    module = import_module(TABLES[name])
+    found: Table = module.TABLES[name] if name in ABLATIONS else module.TABLE
     return found
 
 

@@ -16,9 +16,8 @@ from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, c
 from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 
-Pretext = Literal[
-    "simclr", "moco", "byol", "rotation", "instance", "spreading", "anchors", "autoencoder", "frozen"
-]  # each but the last a file here
+# each but the last a file here
+Pretext = Literal["simclr", "moco", "byol", "swav", "rotation", "instance", "spreading", "anchors", "autoencoder", "frozen"]
 Views = Literal["photos", "moco", "glyphs", "garments"]
 
 
