@@ -21,6 +21,7 @@ from coterie.estimators import (
     CC,
     DEC,
     IDEC,
+    IDFD,
     IIC,
     IR,
     IS,
@@ -118,11 +119,11 @@ def test_scikit_learn(estimator, check):
 
 
 def test_every_estimator_is_checked():
-    assert set(OF_METHOD.values()) == set(TINY) | {IS, AND}, "which differ from IR by their names alone"
+    assert set(OF_METHOD.values()) == set(TINY) | {IS, AND, IDFD}, "which differ from IR by their names alone"
     assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC, DEC, IDEC}, "which take no features"
 
 
-@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IIC, CC, DEC, IDEC])
+@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IDFD, IIC, CC, DEC, IDEC])
 def test_who_trains_the_encoder_refuses_features(kind):
     with pytest.raises(InputError, match="precomputed"):
         kind(2, encoder="precomputed").fit(np.eye(8))

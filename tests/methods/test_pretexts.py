@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from coterie.images import Batch
-from coterie.learning.losses import bank_cross_entropy, info_nce, neighbourhood_loss, nt_xent, spreading_loss
+from coterie.learning.losses import bank_cross_entropy, decorrelation, info_nce, neighbourhood_loss, nt_xent, spreading_loss
 from coterie.learning.transport import even_shares
 from coterie.methods.pretext import PretextConfig, anchors, byol, instance, moco, rotation, simclr, spreading, swav
 
@@ -176,6 +176,14 @@ def test_instance_finds_the_image_in_a_bank_of_what_was_seen_before(ask, greys, 
     got, z = asked.loss(IDS), network(asked.views(IDS)[0])
     torch.testing.assert_close(got, bank_cross_entropy(z, torch.tensor(IDS), before, 0.3), **CLOSE)
     torch.testing.assert_close(bank.all_ND, written(before, IDS, z.detach(), 0.25), **CLOSE)
+
+
+def test_idfd_tells_the_columns_apart_as_well(ask, greys):
+    asked = ask(instance, decorrelation=0.7)
+    bank, network = asked.kept["bank"], nn.Sequential(greys, asked.trained["projector"])
+    before = bank.all_ND.clone()
+    got, z = asked.loss(IDS), network(asked.views(IDS)[0])
+    torch.testing.assert_close(got, bank_cross_entropy(z, torch.tensor(IDS), before, 0.3) + 0.7 * decorrelation(z), **CLOSE)
 
 
 def test_the_constant_of_the_noise_is_estimated_once(ask, watch):

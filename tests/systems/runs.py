@@ -25,6 +25,7 @@ TINY = {
     "ir": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "is": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "and": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
+    "idfd": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "iic": {"image_size": 16, "epochs": 30, "pretext_batch": 60},
     "cc": {"image_size": 16, "epochs": 20, "pretext_batch": 60},
     "dec": {"image_size": 16, "epochs": 20, "sharpen_epochs": 4, "pretext_batch": 30},

@@ -13,7 +13,7 @@ SHORT = {"scan": {"pretext_epochs": 1, "cluster_epochs": 1, "cluster_steps": 2, 
 SHORT |= {"spice": {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "joint_epochs": 1}}
 SHORT |= {name: {"pretext_epochs": 1, "epochs": 1, "steps": 2} for name in ("temi", "turtle")}
 SHORT |= {"deepcluster": {"epochs": 1, "restarts": 1, "draws": 1.0}, "pcp": {"epochs": 2}}
-SHORT |= {name: {"pretext_epochs": 1, "restarts": 1} for name in ("ir", "is", "and")} | {"kmeans": {}}
+SHORT |= {name: {"pretext_epochs": 1, "restarts": 1} for name in ("ir", "is", "and", "idfd")} | {"kmeans": {}}
 SHORT |= {name: {"epochs": 1} for name in ("iic", "cc", "dec", "idec")} | {name: {} for name in ("spectral", "agglomerative", "gmm")}
 FITS = [*((method, {}) for method in METHODS), ("deepcluster", {"variant": "v2", "n_heads": 2})]
 

@@ -186,7 +186,7 @@ def test_bounds_shrink_with_the_window():
     assert (published.window, published.add_from, published.drop_below) == (15, 3.0, 0.0)
 
 
-@pytest.mark.parametrize("method, stages", [("ir", 1), ("is", 1), ("and", 3)])
+@pytest.mark.parametrize("method, stages", [("ir", 1), ("is", 1), ("and", 3), ("idfd", 1)])
 def test_the_instance_level_systems(drawn, tmp_path, monkeypatch, method, stages):
     more = {"anchor_rounds": 3, "anchor_neighbors": 2} if method == "and" else {}
     fit(drawn(), tmp_path / "whole", method=method, **more)

@@ -10,6 +10,7 @@ from coterie.estimators.methods import (
     CC,
     DEC,
     IDEC,
+    IDFD,
     IIC,
     IR,
     IS,
@@ -28,6 +29,7 @@ from coterie.estimators.methods import (
 )  # fmt: skip
 
 __all__ = [
-    "AND", "CC", "DEC", "IDEC", "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
+    "AND", "CC", "DEC", "IDEC", "IDFD",
+    "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
     "GaussianMixture", "ImageClusterer", "KMeans", "Spectral", "load",
 ]  # fmt: skip

@@ -53,6 +53,11 @@ class AND(ImageClusterer):
     method = "and"
 
 
+class IDFD(ImageClusterer):
+    __doc__ = f"Instance discrimination and feature decorrelation (Tao et al. 2021).\n\n{ImageClusterer.__doc__}"
+    method = "idfd"
+
+
 class IIC(ImageClusterer):
     __doc__ = f"Invariant information clustering (Ji et al. 2019): two views share their cluster.\n\n{ImageClusterer.__doc__}"
     method = "iic"
@@ -93,7 +98,7 @@ class KMeans(ImageClusterer):
     method = "kmeans"
 
 
-ALL = (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, IIC, CC, Spectral, Agglomerative, GaussianMixture, KMeans)
+ALL = (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, IDFD, IIC, CC, DEC, IDEC, Spectral, Agglomerative, GaussianMixture, KMeans)
 OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in ALL}
 
 

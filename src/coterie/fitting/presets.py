@@ -80,9 +80,8 @@ def _quick(n: int, gpu: bool) -> dict[str, Any]:
     return {"image_size": 32, "pretext_epochs": QUICK, "pretext_batch": 64, "pretext_rate": 2e-3}
 
 
-QUICK = 8  # epochs of what `quick` trains, on views of 32 px
+QUICK, MOST_TIMES = 8, 3.0  # epochs of what `quick` trains, on views of 32 px; as many times more where smaller views cost less
 LOOKS = "image_size", "view_size", "augment"  # how pictures are seen: `quick` leaves these as the set's own preset has them
-MOST_TIMES = 3.0
 
 
 # SimCLR on 32 and 96 px as SCAN's published settings have it
@@ -206,14 +205,14 @@ def _instance_epochs(preset: str, n: int, gpu: bool) -> int:
     return _epochs(n, views, least, most)
 
 
-def _instance(pretext: str) -> Callable[[str, int, bool], dict[str, Any]]:
-    """IR, IS and AND."""
+def _instance(pretext: str, temperature: float = 0.1) -> Callable[[str, int, bool], dict[str, Any]]:
+    """IR, IS, AND and IDFD."""
 
     def own(preset: str, n: int, gpu: bool) -> dict[str, Any]:
         same = {name: value for name, value in _pcp(preset, n, gpu).items() if name in ("encoder", "image_size")}
         epochs = _instance_epochs(preset, n, gpu) * (5 if gpu and pretext == "anchors" else 1)  # AND's five rounds have 200 epochs each
         published = {"pretext_optimizer": "sgd", "pretext_rate": 0.03, "pretext_decay": 5e-4, "pretext_batch": 128} if gpu else {}
-        return same | {"pretext": pretext, "pretext_epochs": epochs, "pretext_temperature": 0.1} | published
+        return same | {"pretext": pretext, "pretext_epochs": epochs, "pretext_temperature": temperature} | published
 
     return own
 
@@ -243,6 +242,7 @@ OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "ir": _instance("instance"),
     "is": _instance("spreading"),
     "and": _instance("anchors"),
+    "idfd": _instance("instance", 1.0),
     "iic": _joint,
     "cc": _joint,
     "dec": _joint,

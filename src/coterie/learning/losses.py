@@ -183,6 +183,13 @@ def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -
     return F.cross_entropy(logits, (itself + n) % (2 * n))
 
 
+def decorrelation(features_BD: Tensor, temperature: float = 2.0) -> Tensor:
+    """IDFD's loss of features (eq. 8): each column of a batch of unit rows, at unit length itself, is told from the other columns. The
+    mean over columns; temperature 2: the paper."""
+    columns_DB = F.normalize(_float(features_BD).T, dim=1)
+    return F.cross_entropy(columns_DB @ columns_DB.T / temperature, torch.arange(len(columns_DB), device=columns_DB.device))
+
+
 def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: float, own_BM: Tensor | None = None) -> Tensor:
     """MoCo's loss: each query finds its own key among the M keys of the queue; unit rows, no gradient into keys or queue.
 

@@ -3,9 +3,10 @@
     IR   instance discrimination (Wu et al. 2018)              pretext/instance.py
     IS   invariant and spreading features (Ye et al. 2019)     pretext/spreading.py
     AND  anchor neighbourhood discovery (Huang et al. 2019)    pretext/anchors.py
+    IDFD instance discrimination, and columns that differ (Tao et al. 2021; compared with SPICE)    pretext/instance.py
 
-None of them says how to cluster; PCP's comparison (fig. 5) takes k-means (final=k-means), which on features that spread images apart is
-worse than on pixels. Shapes: N images, D feature.
+The first three do not say how to cluster; PCP's comparison (fig. 5) takes k-means (final=k-means), as IDFD does, which on features that
+spread images apart is worse than on pixels. Shapes: N images, D feature.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.methods import pretext
-from coterie.methods.bounds import Positive
+from coterie.methods.bounds import Amount, Positive
 from coterie.methods.final import Config as FinalConfig
 from coterie.methods.final import assign
 from coterie.methods.fitted import Fitted
@@ -44,6 +45,14 @@ class AnchorConfig(Config):
     pretext: Pretext = "anchors"
 
 
+@dataclass(frozen=True)
+class DecorrelatedConfig(Config):
+    """Settings of IDFD."""
+
+    decorrelation: Amount = 1.0  # the paper's alpha
+    pretext_temperature: Positive = 1.0  # the paper's tau: images that are alike may stay near one another
+
+
 def fit(images: Images, config: Config, run: Run) -> Fitted:
     if config.encoder == PRECOMPUTED:
         raise InputError("encoder=precomputed gives features, and this method is what trains an encoder; --method kmeans clusters features")
@@ -66,3 +75,9 @@ class AND:
     """Anchor neighbourhood discovery."""
 
     Config, fit = AnchorConfig, staticmethod(fit)
+
+
+class IDFD:
+    """Instance discrimination and feature decorrelation."""
+
+    Config, fit = DecorrelatedConfig, staticmethod(fit)

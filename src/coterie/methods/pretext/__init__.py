@@ -49,6 +49,7 @@ class PretextConfig:
     projection: Dimensions = 128  # dimensions of the contrastive space (SimCLR sec. 4.2)
     bank_momentum: BelowOne = 0.5  # of a feature in the memory bank of instance, anchors and PCP (Wu et al. 2018)
     negatives: Whole = 0  # of instance: images drawn for noise-contrastive estimation (the published code: 4,096); 0: the softmax over all
+    decorrelation: Amount = 0.0  # of instance: weight of the loss that tells the columns of the features apart (IDFD: 1)
     anchor_rounds: Count = 5  # of anchors, within pretext_epochs: the first without any (AND: 1 + 4)
     anchor_neighbors: Count = 1  # of anchors: neighbours of each (AND's best; its table has 1, 5, 10, 20)
     prototypes: Count = 100  # of swav (3,000 in the paper, for ImageNet)

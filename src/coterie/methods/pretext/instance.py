@@ -1,7 +1,8 @@
 """Instance discrimination (Wu et al. 2018): each image is a class of its own, and a memory bank of one feature an image is the classifier.
 
 IR in PCP's tables. Over all images, or noise-contrastive against `negatives` of them. The bank starts from the encoder's own features,
-where the published code has random ones. Shapes: N images, B batch, D projection, M negatives.
+where the published code has random ones. With `decorrelation`, the columns of the features are told apart as well (IDFD, Tao et al. 2021).
+Shapes: N images, B batch, D projection, M negatives.
 """
 
 import torch
@@ -9,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.images import Batch, Images
-from coterie.learning.losses import bank_cross_entropy, noise_contrastive, softmax_normaliser
+from coterie.learning.losses import bank_cross_entropy, decorrelation, noise_contrastive, softmax_normaliser
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
 from coterie.networks.bank import MemoryBank
@@ -30,6 +31,11 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     def loss(batch: Batch, rng: Generator) -> Tensor:
         with run.autocast():
             z_BD = network(view(batch.pixels_B3HW, rng))
+        apart = config.decorrelation * decorrelation(z_BD) if config.decorrelation else 0.0
+        return apart + told(batch, z_BD, rng)
+
+    def told(batch: Batch, z_BD: Tensor, rng: Generator) -> Tensor:
+        """Each image from all others, or from some."""
         rows_ND = bank.all_ND.clone()  # what the gradient needs, though the bank moves on
         remember(bank, batch, z_BD, config, run)
         if not config.negatives:
