@@ -56,6 +56,16 @@ def fit(name, settings, run):
     return settle(methods.method(name).fit(images, config, run), small(images), name, config, run)[0]
 
 
+@pytest.mark.parametrize("sizes, told", [((30, 30, 30), False), ((46, 30, 20), False), ((60, 30, 9), True)])
+def test_clusters_are_told_how_large_to_be_only_where_sizes_clearly_differ(run, sizes, told):
+    """The second draw counts as uneven (0.94 of 1), and a cut of a graph errs by as much where kinds are alike."""
+    shares_K = shares_of(rows(sizes), "auto", 3, run)
+    assert (shares_K is not None) == told and len(notes(run)) == told
+    if told:
+        torch.testing.assert_close(shares_K, torch.tensor(sizes) / sum(sizes), rtol=0, atol=0.02)
+    assert shares_of(rows(sizes), "even", 3, run) is None and shares_of(rows(sizes), "uneven", 3, run) is not None
+
+
 @pytest.mark.parametrize("prior, want", [("estimated", (0.6, 0.3, 0.1)), ("6,3,1", (0.6, 0.3, 0.1)), ("power-law", (0.594, 0.255, 0.151))])
 def test_a_prior_is_said_or_found(run, prior, want):
     found_K = prior_of(prior, rows((60, 30, 10), 0.02), 3, run)
