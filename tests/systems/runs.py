@@ -41,10 +41,13 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing may run after it."""
 
 
-def fit(source: Any, folder: Path, method: str = "scan", clusters: int | None = 4, seed: int = 0, budget: float | None = None, **settings):
+def fit(
+    source: Any, folder: Path, method: str = "scan", clusters: int | None = 4, seed: int = 0, budget: float | None = None,
+    precision: str = "fp32", **settings,
+):  # fmt: skip
     """The summary of a tiny fit in `folder`."""
     images, plan = fitting.plan(source, method, clusters=clusters, preset="quick", settings=TINY[method] | settings, seed=seed)
-    return fitting.fit(images, plan, folder, devices=Devices("cpu", "fp32", 1), time_budget=budget)
+    return fitting.fit(images, plan, folder, devices=Devices("cpu", precision, 1), time_budget=budget)
 
 
 def made_once(folders: pytest.TempPathFactory, source: Any, method: str, **settings) -> Callable[[int], Path]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from coterie.augment.recipe import LUMA, Draws, cut_hole, warp
+from coterie.augment.recipe import LUMA, Draws, cut_hole, in_full, warp
 
 Operation = Callable[[Tensor, Tensor], Tensor]  # pixels (B, 3, H, W) in [0, 1], magnitude (B,) -> pixels
 Table = tuple[tuple[str, float, float], ...]  # name, least and greatest magnitude; Identity, AutoContrast and Equalize have none
@@ -49,6 +49,7 @@ class Shifted:
     flip: float = 0.5
     shift: float = 1 / 8  # at most, share of each side: 4 px at 32, FixMatch's 12.5 %
 
+    @in_full
     def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
         matrix_B33 = self.matrix(Draws(len(pixels_B3HW), generator), *pixels_B3HW.shape[2:])
         return warp(pixels_B3HW, matrix_B33[:, :2], padding="zeros")
@@ -74,6 +75,7 @@ class Strong:
     cutout: float = 0.5  # largest side of the hole, share of the side; SCAN's are 16 of 32 px, 32 of STL-10's 96, 75 of ImageNet's 224
     fill: float | None = None  # grey of the hole, in [0, 1]; None: the image's mean colour
 
+    @in_full
     def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
         draws = Draws(len(pixels_B3HW), generator)
         x = pixels_B3HW.clone(memory_format=torch.contiguous_format)

@@ -13,7 +13,10 @@ state how far). No order needs to be drawn, because the order does not matter.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +30,18 @@ _TURN = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 GREY = torch.ones(3, 1) @ LUMA[None]  # x -> (w.x) * 1
 CHROMA = torch.eye(3) - GREY  # P: what is left without the luma
 QUARTER_TURN = torch.linalg.inv(_YIQ) @ _TURN @ _YIQ  # Q: the chroma turned by 90 degrees
+
+
+def in_full(call: Callable[[Any, Tensor, Generator], Tensor]) -> Callable[[Any, Tensor, Generator], Tensor]:
+    """Views are made in the precision of their pixels, also where a network is about to see them in bf16: a place that is rounded to eight
+    bits is another place."""
+
+    @wraps(call)
+    def exactly(self: Any, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
+        with torch.autocast(pixels_B3HW.device.type, enabled=False):
+            return call(self, pixels_B3HW, generator)
+
+    return exactly
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,7 @@ class Recipe:
     blur: float = 0.0  # probability of a Gaussian blur, its sigma uniform in `blur.SIGMA`: 0.1 to 2 px
     size: int = 0  # px of the view; 0: as large as the image
 
+    @in_full
     def __call__(self, pixels_B3HW: Tensor, generator: Generator) -> Tensor:
         draws = Draws(len(pixels_B3HW), generator)
         # Cropping moves pixels and colouring maps their values, so the two commute but for the mean that contrast needs;
