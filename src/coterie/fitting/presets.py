@@ -137,7 +137,7 @@ def _scan(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 
 def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     if preset == "quick":
-        return {"head_epochs": 10, "joint_epochs": 4, "joint_batch": 8, "joint_ratio": 4}
+        return {"head_epochs": 10, "joint_epochs": 2 if n < 1000 else 4, "joint_batch": 8, "joint_ratio": 4}
     if preset == "digits":
         return {"head_epochs": 15, "head_repeats": 4, "joint_batch": 16}
     if preset.startswith("imagenet"):
