@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from coterie.bench.rows import Rows
 
 ABLATIONS = (
-    "scan-ablation", "scan-pretext", "scan-neighbours", "spice-main", "spice-ablation", "spice-augment", "spice-heads", "spice-reliable",
+    "scan-ablation", "scan-pretext", "scan-neighbours", "scan-overcluster", "spice-main", "spice-ablation",
+    "spice-augment", "spice-heads", "spice-reliable",
     "pcp-components", "pcp-filter", "pcp-clusters", "deepcluster-clusters",
 )  # fmt: skip
 TABLES = {  # each with its `TABLE`, or several by name in `TABLES`

@@ -59,6 +59,12 @@ ABLATIONS = {
         {f"{k} neighbours": HEADS | {"n_neighbors": k} for k in (5, 10, 20, 30, 50)},
         shared=True,
     ),
+    "scan-overcluster": Ablation(
+        "SCAN, with more clusters than kinds",
+        "Table 4 of the paper: twice as many, each counted for its most frequent kind (many-to-one).", "scan",
+        {f"{k} clusters": {"n_clusters": k} for k in (10, 20, 40)},
+        shared=True,
+    ),
     "spice-main": Ablation(
         "SPICE, stage by stage", "Table IV of the paper: the prototypes alone, and joint training after them.", "spice",
         {"SPICE-self": SELF, "SPICE": {}},

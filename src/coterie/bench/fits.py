@@ -85,13 +85,14 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
     if fitting.is_finished(run):
         return run
     settings = dict(one.options)
+    clusters = settings.pop("n_clusters", pictures.n_classes)
     if one.features:
         before = fitted(one.features, pictures, asked)
         made = read_config(before)["settings"]
         settings |= {"encoder": made["encoder"], "image_size": made["image_size"], "weights": str(before.absolute()), "pretext": "frozen"}
     preset = pictures.preset if asked.preset == OWN else asked.preset
     images, plan = fitting.plan(
-        str(pictures.pictures), one.method, clusters=pictures.n_classes, preset=preset, settings=settings, seed=one.seed,
+        str(pictures.pictures), one.method, clusters=clusters, preset=preset, settings=settings, seed=one.seed,
         gpu=asked.devices.device.type == "cuda", cache=asked.cache, own=pictures.preset,
     )  # fmt: skip
     fitting.fit(images, plan, run, devices=asked.devices, time_budget=asked.budget, cache=asked.cache)

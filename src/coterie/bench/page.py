@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from coterie.bench import OWN
 from coterie.bench.fits import BLIND
 from coterie.bench.published import paper
-from coterie.bench.sets import title
+from coterie.bench.sets import known, title
 from coterie.errors import InputError
 from coterie.report.wording import count
 
@@ -18,8 +18,8 @@ RANKED = 5  # rows of a set, from which a rank correlation is told
 GROUP = ("method", "features", "options")  # what one line of a page is; its rows differ by the seed
 SECTION = ("set", "preset", "schedule", "budget", "protocol")
 Row = dict[str, str]
+OVER = "many-to-one"  # a column of sections where a line has more clusters than there are kinds
 COLUMNS = ("", "runs", "ACC", "worst", "NMI", "ARI", "oracle", "k-means on its features", "k-means returned", "seconds", "")
-HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
 def grouped(rows: list[Row], columns: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
@@ -63,16 +63,23 @@ def _section(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv
     how = "the set's own preset" if first["preset"] == OWN else f"preset `{first['preset']}`"
     how += ", its schedule for a GPU" if first["schedule"] == "gpu" else ""
     how += f", at most {float(first['budget']):g} s a fit" if first["budget"] else ""
-    lines = [_line(some, named) for some in grouped(rows, GROUP).values()]
+    kinds = known(first["set"])[0].n_classes
+    over = any(int(row["clusters"]) > kinds for row in rows)
+    columns = [*COLUMNS[:6], *([OVER] if over else []), *COLUMNS[6:]]
+    lines = [
+        f"| {' | '.join(columns)} |",
+        f"|{'---|' * len(columns)}",
+        *(_line(some, named, over) for some in grouped(rows, GROUP).values()),
+    ]
     seeds = sorted({int(row["seed"]) for row in rows})
     places = "; ".join(
         f"{device}, {count(int(cores), 'core')}, {precision}, {count(int(threads), 'thread')}"
         for device, cores, precision, threads in grouped(rows, ("device", "cores", "precision", "threads"))
     )
     versions = "; ".join(f"coterie {ours}, torch {torch}" for ours, torch in grouped(rows, ("coterie", "torch")))
-    told = f"Rows: `{csv}`. {count(int(first['images']), 'picture')}, {first['clusters']} kinds; {how}; "
+    told = f"Rows: `{csv}`. {count(int(first['images']), 'picture')}, {kinds} kinds; {how}; "
     told += f"fitted and scored on the same pictures ({first['protocol']}). Seeds {', '.join(map(str, seeds))}. {places}; {versions}."
-    return "\n".join([f"## {title(first['set'])}, {how}\n", told, "", HEAD, *lines, "", *_behind(rows, pairs, named, csv)])
+    return "\n".join([f"## {title(first['set'])}, {how}\n", told, "", *lines, "", *_behind(rows, pairs, named, csv)])
 
 
 def _behind(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv: str) -> list[str]:
@@ -94,12 +101,13 @@ def _behind(rows: list[Row], pairs: list[Row], named: Callable[[Row], str], csv:
     return [*head, *lines, ""]
 
 
-def _line(rows: list[Row], named: Callable[[Row], str]) -> str:
+def _line(rows: list[Row], named: Callable[[Row], str], over: bool) -> str:
     first, runs = rows[0], str(len(rows)) if len(rows) > 1 else "1, single"
     replaced = sum(row["returned"] != row["method"] for row in rows)
     accs = _numbers(rows, "acc")
     acc = f"{fmean(accs):.3f}" + (f" ± {stdev(accs):.3f}" if len(accs) >= LEAST else "")
     cells = [named(first), runs, acc, f"{min(accs):.3f}", *(f"{fmean(_numbers(rows, name)):.3f}" for name in ("nmi", "ari"))]
+    cells += [f"{fmean(_numbers(rows, 'many_to_one')):.3f}"] if over else []
     oracle = _numbers(rows, "oracle")
     cells += [f"{fmean(oracle):.3f}" if oracle else "", f"{fmean(_numbers(rows, 'features_kmeans_acc')):.3f}"]
     cells += [f"{replaced} of {len(rows)}" if replaced else "", f"{fmean(_numbers(rows, 'seconds')):.0f}"]
