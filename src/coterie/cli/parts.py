@@ -8,6 +8,7 @@ import typer
 from coterie.cli import shown
 from coterie.cli.app import answer
 from coterie.errors import InputError
+from coterie.report.wording import count
 
 if TYPE_CHECKING:
     from coterie.fitting.streaming import Recipe, Wish
@@ -45,7 +46,7 @@ def answer_with(wish: "Wish", recipe: "Recipe", on: str | None, as_json: bool) -
     first, last = done["items"]
     items = f"items {first:,} to {last - 1:,} of {done['of_items']:,}" if last > first else f"no item of {done['of_items']:,}"
     lines = [f"{done['n_images']:,} images ({items}) in {done['parts']:,} parts, {done['parts_made']:,} of them made now, in {wish.folder}"]
-    lines += [f"{done['n_problems']:,} files set aside (_problems-*.csv)"] if done["n_problems"] else []
+    lines += [f"{count(done['n_problems'], 'file')} set aside (_problems-*.csv)"] if done["n_problems"] else []
     lines += [f"{done['n_novel']:,} fit nowhere (novel)"] if "n_novel" in done else []
     lines += [f"{done['parts_left']:,} parts are left for other shards"] if done["parts_left"] else []
     answer(done, as_json, "\n".join(lines))

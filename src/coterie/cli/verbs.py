@@ -30,6 +30,7 @@ from coterie.cli import (
 from coterie.cli.app import Cache, Device, Json, Precision, RunFolder, Source, Threads, answer, app, seconds
 from coterie.cli.door import enter
 from coterie.errors import InputError, printable
+from coterie.report.wording import count
 
 
 @app.callback(invoke_without_command=True)
@@ -102,7 +103,7 @@ def fit(
             images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started, cache=folder_of_cache
         )
     if devices.rank == 0:
-        problems = f", {done['n_problems']} files set aside (problems.csv)" if done["n_problems"] else ""
+        problems = f", {count(done['n_problems'], 'file')} set aside (problems.csv)" if done["n_problems"] else ""
         text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"
         text += f"{done['n_unsure']:,} of them left out as unsure (cluster -1)\n" if done["n_unsure"] else ""
         text += f"verdict: {done['verdict']}\n" if done["verdict"] else ""
