@@ -212,3 +212,25 @@ def test_a_whole_fit_says_it(drawn, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (120, 16, 16, 3), dtype=np.uint8)
     images, plan = fitting.plan(noise, "kmeans", clusters=6, preset="quick", settings={"image_size": 16})
     assert fitting.fit(images, plan, tmp_path / "noise", devices=Devices("cpu", "fp32", 1))["verdict"].startswith("No structure found")
+
+
+def test_one_cluster_that_swallows_others_does_not_beat_good_ones():
+    """Four of eight kinds touch: half of their neighbours are of any of the four. One cluster for all of these agrees more than four that
+    are right, so where sizes may differ agreement alone would return it (PCP on digits, seed 101: ACC 0.465 in the place of 0.96)."""
+    n, k, rng = 400, 8, torch.Generator().manual_seed(0)
+    kind_N = torch.arange(n) // 50
+    own_NK = kind_N[:, None] * 50 + torch.randint(50, (n, 6), generator=rng)
+    any_NK = torch.randint(200, (n, 3), generator=rng)
+    near_NK = torch.where((torch.arange(6) < 3) & (kind_N < 4)[:, None], torch.cat([any_NK, own_NK[:, 3:]], 1), own_NK)
+    good, swallowed = (torch.tensor(verdict.scored(labels, near_NK, k)) for labels in (kind_N, kind_N.clamp(min=3)))
+    assert swallowed[0] > good[0] + verdict.MARGIN and swallowed[1] < good[1]
+    assert not verdict.beaten(good, swallowed, any_size=True) and not verdict.beaten(good, swallowed, any_size=False)
+
+
+def test_torn_clusters_are_beaten_by_whole_ones():
+    n, k = 400, 8
+    near_NK = torch.arange(n)[:, None] // 50 * 50 + torch.randint(50, (n, 6), generator=torch.Generator().manual_seed(0))
+    whole = torch.tensor(verdict.scored(torch.arange(n) * k // n, near_NK, k))
+    torn = torch.tensor(verdict.scored(torch.randint(k, (n,), generator=torch.Generator().manual_seed(1)), near_NK, k))
+    assert verdict.beaten(torn, whole, any_size=True) and verdict.beaten(torn, whole, any_size=False)
+    assert not verdict.beaten(whole, torn, any_size=True) and not verdict.beaten(whole, whole, any_size=True)

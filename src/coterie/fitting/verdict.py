@@ -81,13 +81,11 @@ def settle(
     labels_S, floor_S = (labels[index_S.to(labels.device)].cpu() for labels in (fitted.p_NK.argmax(1), labels_N))
     prior = bool(getattr(config, "prior", ""))
     any_size = prior or uneven(fitted.features_ND, getattr(config, "sizes", "auto"), k, run, "floor-sizes")
-    scores = torch.tensor(
-        [agreement(labels, near_SK) if any_size else evidence.score(labels, near_SK, k) for labels in (labels_S, floor_S)],
-        dtype=torch.float64,
-    )
-    score, floor = run.broadcast(scores.to(run.devices.device, torch.float32)).tolist()  # that all ranks decide alike
+    scores_22 = torch.tensor([scored(labels, near_SK, k) for labels in (labels_S, floor_S)])
+    own_2, floor_2 = run.broadcast(scores_22.to(run.devices.device)).cpu()  # that all ranks decide alike
+    score, floor = (float(both_2[0 if any_size else 1]) for both_2 in (own_2, floor_2))
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
-    ahead = method != "kmeans" and floor > score + MARGIN
+    ahead = method != "kmeans" and beaten(own_2, floor_2, any_size)
     asked = method == "kmeans" or prior
     kinds_N = _of_any_size(z_ND, labels_N.to(z_ND.device) if ahead else fitted.p_NK.argmax(1), asked, config, run)
     returned = ANY_SIZE if kinds_N is not None else "kmeans" if ahead else method
@@ -102,11 +100,31 @@ def settle(
         run.warn(f"k-means on its features did better than {method} and is returned in its place; try a longer training or another --seed")
     elif method != "kmeans":
         run.note(f"what {method} found is kept: {told}")
-    found = {"returned": returned, "replaced": returned == "kmeans" and ahead, "score": round(score, 4), "other_score": round(floor, 4)}
+    found: dict[str, Any] = {
+        "returned": returned,
+        "replaced": returned == "kmeans" and ahead,
+        "score": round(score, 4),
+        "other_score": round(floor, 4),
+    }
     found |= evidence.evidence(rows_Sd, near_SK, labels_S, k, run.rng("verdict"), tiny(small_NCHW[index_S]))
     found = {name: value for name, value in found.items() if not (counted and name.startswith(OTHER_NUMBER))}
     found["finding"] = finding(found)
     return fitted, SENTENCES[found["finding"]].format(**found), found
+
+
+def scored(labels_S: Tensor, near_SK: Tensor, k: int) -> tuple[float, float]:
+    """Agreement of neighbours; the same times the evenness of the sizes."""
+    return agreement(labels_S, near_SK), evidence.score(labels_S, near_SK, k)
+
+
+def beaten(own_2: Tensor, floor_2: Tensor, any_size: bool) -> bool:
+    """Whether k-means is clearly ahead of what was found, by what `scored` says of both.
+
+    By agreement and evenness. Where kinds may differ in size evenness is no merit, and agreement counts; but one cluster that swallows
+    half of everything agrees more than good clusters do, and sizes are guessed: so k-means must be ahead by both.
+    """
+    ahead = floor_2 > own_2 + MARGIN
+    return bool(ahead.all() if any_size else ahead[1])
 
 
 def _by_means(fitted: Fitted, labels_N: Tensor, k: int, by_space: Reduced | None, run: Run) -> Fitted:
