@@ -84,7 +84,7 @@ def sharpen(encoder: nn.Module, through: nn.Sequential, students: nn.Module, ima
     """Step 3: trains all in place; the target is made anew for each epoch. `through`: embedding, and decoder."""
     embed, trained = through[0], nn.ModuleList([encoder, through, students])
     optimizer = Adam(trained.parameters(), config.sharpen_rate)
-    size, draw = min(config.pretext_batch, len(images) // run.world), drawing(encoder, through, 0.0, run)
+    size, draw = run.devices.share(config.pretext_batch, len(images)), drawing(encoder, through, 0.0, run)
     for epoch in run.epochs("sharpening", config.sharpen_epochs, share=0.3, trained=trained, optimizer=optimizer):
         z_ND = features(encoder, images, run)
         with torch.no_grad():

@@ -113,7 +113,7 @@ def learn_classes(encoder: nn.Module, images: Images, config: Config, run: Run) 
     optimizer = OPTIMIZERS[config.optimizer](encoder.parameters(), weight_decay=config.decay)
     view, last_relu = view_of(config), unwrap(encoder).ends_before_relu
     count = max(2 * run.world, int(config.draws * n))
-    batch_size = min(config.batch, count // run.world)
+    batch_size = run.devices.share(config.batch, count)
     steps = count // run.world // batch_size
     before_N = torch.full((n,), -1, device=device)
 
@@ -162,7 +162,7 @@ def learn_prototypes(encoder: nn.Module, images: Images, config: Config, run: Ru
     optimizer = OPTIMIZERS[config.optimizer]([*encoder.parameters(), *projector.parameters()], weight_decay=config.decay)
     small = augment.details(config.augment, max(8, (config.view_size or config.image_size) // 2))
     views = [[view_of(config)] * WHOLE_VIEWS, [small] * config.small_views]
-    batch_size = min(config.batch, n // run.world)
+    batch_size = run.devices.share(config.batch, n)
     steps = n // run.world // batch_size
     bank_VND = torch.zeros(WHOLE_VIEWS, n, config.projection, device=device)
     seen_N, before_HN = torch.ones(n, dtype=torch.bool, device=device), torch.full((config.n_heads, n), -1, device=device)

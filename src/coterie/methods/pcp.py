@@ -85,7 +85,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     optimizer = SGD(network.parameters(), config.rate, momentum=0.9, weight_decay=config.decay)
     bank, votes = first_bank(network, images, config, run), ballot(config)
     view = augment.pretext(config.augment, config.view_size)
-    batch_size = min(config.batch, n // run.world)
+    batch_size = run.devices.share(config.batch, n)
     total = config.epochs * config.rounds
 
     looked: dict[str, list[Tensor]] = {"maps": []}  # attention after each round

@@ -179,7 +179,7 @@ def cluster_network(clustered: Fitted, neighbours_NK: Tensor, images: Images, co
     prior_K, strong = prior_of(config.prior, clustered.features_ND, config.n_clusters, run), augment.strong(config.augment)
     weight = weight_of(clustered.features_ND, config, run)
     score = {"score": float(losses_of(clustered.p_NK[None], neighbours_NK, prior_K))}
-    batch_size = min(config.network_batch, len(images) // run.world)
+    batch_size = run.devices.share(config.network_batch, len(images))
     steps = len(images) // run.world // batch_size
     candidates_NK = candidates(neighbours_NK, config).cpu()
 
@@ -236,7 +236,7 @@ def self_label(clustered: Fitted, neighbours_NK: Tensor, images: Images, config:
     teacher = teacher_of(student)
     optimizer, rate_at = Adam(student.parameters(), weight_decay=config.selflabel_decay), SCHEDULES[config.selflabel_schedule]
     strong = augment.strong(config.augment)
-    batch_size = min(config.selflabel_batch, len(images))
+    batch_size = run.devices.share(config.selflabel_batch, len(images))
     steps = -(-len(images) // run.world // batch_size)
     decay = 1 - 1 / (1 + config.average_epochs * steps)
     bar = {"threshold": config.threshold, "most": 0.0, "stalled": 0}

@@ -215,9 +215,9 @@ def learn_together(clustered: Fitted, labels_N: Tensor, neighbours_NK: Tensor, i
     weak, strong = augment.fixmatch_weak(config.augment), augment.fixmatch_strong(config.augment)
     known = (labels_N >= 0).nonzero().flatten().cpu()
     placed = run.place(images)
-    batch_size = min(config.joint_batch * config.joint_ratio, len(images) // run.world)
+    batch_size = run.devices.share(config.joint_batch * config.joint_ratio, len(images))
     steps = len(images) // run.world // batch_size
-    decay = 1 - 1 / (1 + config.average_epochs * steps)
+    labelled_size, decay = run.devices.share(config.joint_batch, config.joint_batch), 1 - 1 / (1 + config.average_epochs * steps)
 
     for epoch in run.epochs("joint", config.joint_epochs, student=student, teacher=teacher, optimizer=optimizer):
         student.train()
@@ -225,7 +225,7 @@ def learn_together(clustered: Fitted, labels_N: Tensor, neighbours_NK: Tensor, i
         total, sure = torch.zeros(2, device=labels_N.device), torch.zeros((), device=labels_N.device)
         for step, batch in enumerate(run.batches(images, batch_size, order, drop_last=True)):
             set_rate(optimizer, fixmatch_cosine(run.done(epoch + step / steps, config.joint_epochs), config.joint_rate))
-            labelled = placed.batch(known[torch.randint(len(known), (config.joint_batch,), generator=rng)])
+            labelled = placed.batch(known[torch.randint(len(known), (labelled_size,), generator=rng)])
             x_B3HW = batch.pixels_B3HW
             views = weak(labelled.pixels_B3HW, rng), weak(x_B3HW, rng), strong(x_B3HW, rng)
             with run.autocast():

@@ -66,6 +66,11 @@ class Devices:
             module = Shared(nn.SyncBatchNorm.convert_sync_batchnorm(module) if self.device.type == "cuda" else module)
         return module
 
+    def share(self, batch: int, n: int) -> int:
+        """How many images of a batch this rank sees, of `n` in all. The ranks share each batch, so that there are as many updates, of as
+        many images, whatever their number."""
+        return max(1, min(batch, n) // self.world)
+
     def sum(self, x: Tensor) -> Tensor:
         """The tensor summed over all ranks, the same on each; on one rank the tensor itself."""
         return self._over_ranks("reduce", x, reduction="sum")

@@ -34,7 +34,7 @@ def descend(
     of the config's) and its share of a time budget: for a task that has several.
     """
     total_epochs = config.pretext_epochs if epochs is None else epochs
-    batch_size = min(config.pretext_batch, len(images) // run.world)
+    batch_size = run.devices.share(config.pretext_batch, len(images))
     steps = len(images) // run.world // batch_size
     weights = [weight for module in trained.values() for weight in module.parameters()]
     optimizer = OPTIMIZERS[config.pretext_optimizer](weights, weight_decay=config.pretext_decay)
