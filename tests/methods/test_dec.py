@@ -8,7 +8,7 @@ from coterie.images import Batch
 from coterie.methods.dec import divergence, target
 from coterie.methods.pretext.autoencoder import drawing, hidden
 from coterie.networks.decoder import Decoder
-from coterie.networks.heads import EMBEDDED, StudentHead, Students
+from coterie.networks.heads import StudentHead, Students
 from coterie.run import Run
 from coterie.run.devices import Devices
 from coterie.run.seeding import generator
@@ -77,6 +77,6 @@ def test_drawing_is_the_mean_squared_difference_from_the_whole_image():
     assert float(loss) == pytest.approx(float(((seen - x) ** 2).mean()), rel=1e-5) and float(loss) > 0.01
 
 
-def test_a_head_of_these_sizes_embeds_in_ten_dimensions_or_as_many_as_clusters():
-    assert StudentHead.of(32, 4)(torch.randn(3, 32)).shape == (1, 3, 4)
-    assert StudentHead.of(32, 4).embed.out_features == EMBEDDED and StudentHead.of(32, 25).embed.out_features == 25
+def test_a_head_embeds_in_ten_dimensions_or_as_many_as_clusters():
+    assert StudentHead(32, 4)(torch.randn(3, 32, generator=generator(4, "z"))).shape == (1, 3, 4)
+    assert StudentHead(32, 4).embed.out_features == 10 and StudentHead(32, 25).embed.out_features == 25

@@ -29,7 +29,7 @@ from coterie.methods.pretext.autoencoder import drawing
 from coterie.methods.pretext.loop import descend
 from coterie.networks.decoder import Decoder
 from coterie.networks.encoder import PRECOMPUTED, features
-from coterie.networks.heads import EMBEDDED, StudentHead, Students
+from coterie.networks.heads import StudentHead, Students, embedded
 from coterie.run import Run
 from coterie.run.devices import unwrap
 
@@ -61,7 +61,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
     if config.encoder == PRECOMPUTED:
         raise InputError("encoder=precomputed gives features, and DEC is what trains an encoder; --method scan learns heads on features")
     encoder = pretext.train(images, config, run)
-    n_features, width = unwrap(encoder).n_features, max(EMBEDDED, config.n_clusters)
+    n_features, width = unwrap(encoder).n_features, embedded(config.n_clusters)
     embed = run.new("embedding", nn.Linear, n_features, width)
     students = run.new("centroids", Students, width, config.n_clusters)
     decoder = run.new("decoder", Decoder, width, images.size[0])
@@ -76,7 +76,9 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
         sharpen(encoder, through, students, images, config, run)
     if config.final != "heads":
         return assign(encoder, images, config, run)
-    head = StudentHead(unwrap(embed), unwrap(students))
+    head = StudentHead(n_features, config.n_clusters).to(z_ND.device)
+    head.embed.load_state_dict(unwrap(embed).state_dict())
+    head.students.load_state_dict(unwrap(students).state_dict())
     return Fitted.from_parts(encoder, head, run.once("features", features, encoder, images, run))
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from coterie.clustering.spaces import Reduced, unit_by_space
 
 WIDEST = 512  # hidden layer of a head
-EMBEDDED = 10  # dimensions in which DEC clusters (the paper), or as many as clusters where these are more
 
 
 class Heads(nn.Module):
@@ -190,19 +189,19 @@ class Students(nn.Module):
 class StudentHead(nn.Module):
     """DEC's: features (B, D) -> logits (1, B, K), `Students` behind one linear layer."""
 
-    def __init__(self, embed: nn.Module, students: nn.Module):
+    def __init__(self, n_features: int, n_clusters: int):
         super().__init__()
-        self.embed, self.students = embed, students
-
-    @classmethod
-    def of(cls, n_features: int, n_clusters: int) -> "StudentHead":
-        """One of these sizes, whose weights are to be filled in."""
-        width = max(EMBEDDED, n_clusters)
-        return cls(nn.Linear(n_features, width), Students(width, n_clusters))
+        width = embedded(n_clusters)
+        self.embed, self.students = nn.Linear(n_features, width), Students(width, n_clusters)
 
     def forward(self, features_BD: Tensor) -> Tensor:
         logits_1BK: Tensor = self.students(self.embed(features_BD))
         return logits_1BK
+
+
+def embedded(n_clusters: int) -> int:
+    """In how many dimensions DEC clusters: 10 (the paper), or as many as clusters where these are more."""
+    return max(10, n_clusters)
 
 
 class Classifier(nn.Linear):

@@ -17,8 +17,8 @@ from coterie.networks.recut import Recut
 from coterie.run import Run, checkpoint, manifest
 from coterie.run.devices import Devices, unwrap
 
-HEADS: dict[str, Callable[..., nn.Module]] = {kind.__name__: kind for kind in (Heads, UnitHeads, RowHeads, MlpHeads)}
-HEADS |= {kind.__name__: kind for kind in (Centroids, UnitCentroids)} | {StudentHead.__name__: StudentHead.of}
+KINDS = Heads, UnitHeads, RowHeads, MlpHeads, Centroids, UnitCentroids, StudentHead
+HEADS: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in KINDS}
 RECUT = Recut.__name__  # stands around another head, perhaps several times
 LAYERS = 64  # at most
 FILE = "model.safetensors"
