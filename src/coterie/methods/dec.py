@@ -76,7 +76,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
         sharpen(encoder, through, students, images, config, run)
     if config.final != "heads":
         return assign(encoder, images, config, run)
-    head = StudentHead(n_features, config.n_clusters).to(z_ND.device)
+    head = StudentHead(z_ND.shape[1], config.n_clusters).to(z_ND.device)
     head.embed.load_state_dict(unwrap(embed).state_dict())
     head.students.load_state_dict(unwrap(students).state_dict())
     return Fitted.from_parts(encoder, head, run.once("features", features, encoder, images, run))
