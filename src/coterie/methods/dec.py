@@ -86,21 +86,22 @@ def sharpen(encoder: nn.Module, through: nn.Sequential, students: nn.Module, ima
     """Step 3: trains all in place; the target is made anew for each epoch. `through`: embedding, and decoder."""
     embed, trained = through[0], nn.ModuleList([encoder, through, students])
     optimizer = Adam(trained.parameters(), config.sharpen_rate)
-    size, draw = run.devices.share(config.pretext_batch, len(images)), drawing(encoder, through, 0.0, run)
+    size = run.devices.share(config.pretext_batch, len(images))
     for epoch in run.epochs("sharpening", config.sharpen_epochs, share=0.3, trained=trained, optimizer=optimizer):
         z_ND = features(encoder, images, run)
         with torch.no_grad():
             q_NK = students(embed(z_ND))[0].softmax(1)
         p_NK, total, count = target(q_NK), torch.zeros((), device=q_NK.device), 0
         trained.train()
-        rng = run.rng("sharpening", epoch, run.rank)
         for batch in run.batches(images, size, run.rng("sharpening-order", epoch), drop_last=True):
             with run.autocast():
                 z_BD = encoder(batch.pixels_B3HW)
             p_BK = p_NK[batch.index_B.to(p_NK.device)]
             loss = config.clustering * divergence(p_BK, students(embed(z_BD.float()))[0])
             if config.drawing:
-                loss = loss + config.drawing * draw(batch, rng)
+                with run.autocast():
+                    drawn_B3SS = through(z_BD)
+                loss = loss + config.drawing * F.mse_loss(drawn_B3SS.float(), batch.pixels_B3HW)
             run.step(loss, optimizer)
             total, count = total + loss.detach(), count + 1
         run.trace(q_NK.argmax(1)[None].cpu())
