@@ -5,6 +5,7 @@ are no picture files. Shapes: B batch, S working size, K outputs.
 """
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -72,13 +73,14 @@ class Exported:
         step, count = reading.together(self._size), len(files.items)
         pieces = [range(start, min(start + step, count)) for start in range(0, count, step)]
         paths, found, problems = [], [np.zeros((0, len(self._clusters)), np.float32)], []
-        for piece, chunk in zip(pieces, reading.in_order(files, pieces, self._size, self._max_pixels, count)):
-            names = [item.path for item in files.items[piece.start : piece.stop]]
-            pixels, good, reasons = development.readable(chunk, self._size, self._levels)
-            problems += [(names[place], reason) for place, reason in reasons.items()]
-            if good:
-                paths += [names[place] for place in good]
-                found.append(self._probabilities(np.frombuffer(pixels, np.uint8).reshape(len(good), self._size, self._size, 3)))
+        with closing(reading.in_order(files, pieces, self._size, self._max_pixels, count)) as chunks:
+            for piece, chunk in zip(pieces, chunks):
+                names = [item.path for item in files.items[piece.start : piece.stop]]
+                pixels, good, reasons = development.readable(chunk, self._size, self._levels)
+                problems += [(names[place], reason) for place, reason in reasons.items()]
+                if good:
+                    paths += [names[place] for place in good]
+                    found.append(self._probabilities(np.frombuffer(pixels, np.uint8).reshape(len(good), self._size, self._size, 3)))
         p_NK = np.concatenate(found)
         return Sorted(paths, p_NK, self._clusters[p_NK.argmax(1)], problems)
 
