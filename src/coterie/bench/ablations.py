@@ -55,13 +55,13 @@ ABLATIONS = {
         {name: {"pretext": name} for name in ("simclr", "moco", "byol", "swav", "instance", "spreading", "rotation", "autoencoder")},
     ),
     "scan-neighbours": Ablation(
-        "SCAN, by the number of neighbours", "Figure 4 of the paper: how many neighbours share a cluster. SCAN's loss alone.", "scan",
+        "SCAN, by the number of neighbours", "Figure 7 of the paper: how many neighbours share a cluster. SCAN's loss alone.", "scan",
         {f"{k} neighbours": HEADS | {"n_neighbors": k} for k in (5, 10, 20, 30, 50)},
         shared=True,
     ),
     "scan-overcluster": Ablation(
         "SCAN, with more clusters than kinds",
-        "Table 4 of the paper: twice as many, each counted for its most frequent kind (many-to-one).", "scan",
+        "The over-clustering of the paper: twice as many, each counted for its most frequent kind (many-to-one).", "scan",
         {f"{k} clusters": {"n_clusters": k} for k in (10, 20, 40)},
         shared=True,
     ),
