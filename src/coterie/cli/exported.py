@@ -4,15 +4,14 @@ from pathlib import Path
 
 from coterie.cli import shown
 from coterie.cli.app import answer
-from coterie.errors import InputError
 
 
 def answer_with(model: Path, source: str, output: Path, threads: int | None, as_json: bool) -> None:
     """Sorts, writes the table, says what was done. The files that cannot be read are said, as by a run."""
-    from coterie.fitting.exported import ENDINGS, Exported
+    from coterie.fitting.exported import Exported
+    from coterie.run.lines import check_table_name
 
-    if output.suffix not in ENDINGS:
-        raise InputError(f"-o {output}: wanted a name ending in {' or '.join(ENDINGS)}")
+    check_table_name(output)
     found = Exported(model, threads).predict(source)
     found.write(output)
     shown.say_aside(found.problems)

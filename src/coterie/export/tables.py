@@ -51,14 +51,8 @@ def rows(paths: list[str], p_NK: NDArray[np.float32], clusters_N: NDArray[Any], 
 
 def write_table(table: pa.Table, path: Path) -> None:
     """`table` as .parquet or .csv (there p becomes a column per cluster), atomically. Raises InputError for any other ending."""
-    check_table_name(path)
+    lines_of.check_table_name(path)
     write_atomically(path, lambda new: pq.write_table(table, new) if path.suffix == ".parquet" else write_csv(table, new))
-
-
-def check_table_name(path: Path) -> None:
-    """Raises InputError unless the name ends in .parquet or .csv."""
-    if path.suffix not in (".parquet", ".csv"):
-        raise InputError(f"-o {path}: wanted a name ending in .parquet or .csv")
 
 
 def write_csv(table: pa.Table, path: Path) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.sampling import sample
-from coterie.export.tables import check_table_name as check_table_name
 from coterie.export.tables import rows, write_table
 from coterie.fitting.small import encoded, small
 from coterie.images import Images, items
@@ -29,6 +28,7 @@ from coterie.networks.attention import attention_maps
 from coterie.networks.model import Model
 from coterie.run import Run, checkpoint, machine, manifest, seeding
 from coterie.run.files import STABILITY
+from coterie.run.lines import check_table_name as check_table_name
 from coterie.run.manifest import TABLE as TABLE
 
 THUMBNAIL = 192  # px, longest side of the pictures kept for the report

@@ -18,7 +18,6 @@ from coterie.errors import InputError, words
 from coterie.images import development, reading, sources
 from coterie.run import disk, lines, machine
 
-ENDINGS = (".parquet", ".csv")  # of what is written
 WANTED = ("clusters", "classes", "image_size", "levels", "max_pixels", "precomputed")  # of the file's metadata
 
 

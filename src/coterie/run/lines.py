@@ -1,16 +1,24 @@
-"""A result as lines of csv: the columns of the contract, cells that no spreadsheet runs as a formula. Standard library only."""
+"""A result as lines of csv: the columns of the contract, cells that no spreadsheet runs as a formula. No library is needed."""
 
 import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from coterie.errors import InputError
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of a formula
 Row = tuple[int, str, int, float, Sequence[float], Sequence[Any]]  # id, path, cluster, confidence, p, and what there is besides
 
 
+def check_table_name(path: Path) -> None:
+    """Raises InputError unless the name of a result ends in .parquet or .csv."""
+    if path.suffix not in (".parquet", ".csv"):
+        raise InputError(f"-o {path}: wanted a name ending in .parquet or .csv")
+
+
 def write(path: Path, k: int, more: Sequence[str], rows: Iterable[Row]) -> None:
-    """Columns id, path, cluster, confidence, p_0 .. p_{k-1}, and `more`; UTF-8, a line each.
+    """Columns id, path, cluster, confidence (in 0 to 1), p_0 .. p_{k-1}, and `more`; UTF-8, a line each.
 
     A text that starts with = + - @, tab or return gets a leading ', so that no spreadsheet runs it as a formula.
     """
