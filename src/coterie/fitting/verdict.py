@@ -83,9 +83,11 @@ def settle(
     any_size = prior or uneven(fitted.features_ND, getattr(config, "sizes", "auto"), k, run, "floor-sizes")
     scores_22 = torch.tensor([scored(labels, near_SK, k) for labels in (labels_S, floor_S)])
     own_2, floor_2 = run.broadcast(scores_22.to(run.devices.device)).cpu()  # that all ranks decide alike
-    score, floor = (float(both_2[0 if any_size else 1]) for both_2 in (own_2, floor_2))
+    behind = beaten(own_2, floor_2, any_size)
+    agrees = any_size and (behind or not floor_2[0] > own_2[0] + MARGIN)  # else evenness decided, and is told
+    score, floor = (float(both_2[0 if agrees else 1]) for both_2 in (own_2, floor_2))
     told = f"label-free scores {score:.3f}, and {floor:.3f} of k-means on the same features (1 best, 0 by chance)"
-    ahead = method != "kmeans" and beaten(own_2, floor_2, any_size)
+    ahead = method != "kmeans" and behind
     asked = method == "kmeans" or prior
     kinds_N = _of_any_size(z_ND, labels_N.to(z_ND.device) if ahead else fitted.p_NK.argmax(1), asked, config, run)
     returned = ANY_SIZE if kinds_N is not None else "kmeans" if ahead else method
