@@ -38,7 +38,7 @@ class PretextConfig:
     pretext: Pretext = "simclr"  # what trains the encoder first; frozen: the given weights as they are
     pretext_epochs: Whole = 60  # 0: the weights as they start
     pretext_batch: Count = 256  # images; each gives two views
-    pretext_optimizer: Literal["adamw", "sgd"] = "adamw"  # or sgd: momentum 0.9, as the papers
+    pretext_optimizer: Literal["adamw", "muon", "sgd"] = "adamw"  # muon: learning/muon.py; sgd: momentum 0.9, as the papers
     pretext_rate: Positive = 4e-3  # peak of the schedule
     pretext_schedule: Schedule = "one-cycle"  # a tenth of warm-up, then a cosine; or cosine, constant, steps (a tenth from 0.6 and 0.8 on)
     pretext_decay: Amount = 0.01  # weight decay

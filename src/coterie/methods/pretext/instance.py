@@ -5,6 +5,8 @@ where the published code has random ones. With `decorrelation`, the columns of t
 Shapes: N images, B batch, D projection, M negatives.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -27,25 +29,28 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     bank = bank_of(network, images, run)
     normaliser = torch.zeros((), device=bank.all_ND.device)  # of the noise-contrastive loss; from the first batch on, as in the paper
     view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature
+    last: dict[str, Any] = {}
 
     def loss(batch: Batch, rng: Generator) -> Tensor:
         with run.autocast():
             z_BD = network(view(batch.pixels_B3HW, rng))
+        last.update(batch=batch, z_BD=z_BD.detach())
         apart = config.decorrelation * decorrelation(z_BD) if config.decorrelation else 0.0
         return apart + told(batch, z_BD, rng)
 
     def told(batch: Batch, z_BD: Tensor, rng: Generator) -> Tensor:
         """Each image from all others, or from some."""
-        rows_ND = bank.all_ND.clone()  # what the gradient needs, though the bank moves on
-        remember(bank, batch, z_BD, config, run)
         if not config.negatives:
-            return bank_cross_entropy(z_BD, batch.index_B, rows_ND, temperature)
+            return bank_cross_entropy(z_BD, batch.index_B, bank.all_ND, temperature)
         noise_BM = torch.randint(len(images), (len(z_BD), config.negatives), generator=rng)
         if not normaliser:
-            normaliser.copy_(run.broadcast(softmax_normaliser(z_BD, batch.index_B, rows_ND, noise_BM, temperature)))
-        return noise_contrastive(z_BD, batch.index_B, rows_ND, noise_BM, temperature, normaliser)
+            normaliser.copy_(run.broadcast(softmax_normaliser(z_BD, batch.index_B, bank.all_ND, noise_BM, temperature)))
+        return noise_contrastive(z_BD, batch.index_B, bank.all_ND, noise_BM, temperature, normaliser)
 
-    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank, "normaliser": normaliser})
+    def moved() -> None:  # the bank, on which the gradient stood
+        remember(bank, last["batch"], last["z_BD"], config, run)
+
+    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank, "normaliser": normaliser}, after=moved)
 
 
 def projector_of(encoder: nn.Module, config: PretextConfig, run: Run, name: str = "projector") -> nn.Module:

@@ -9,12 +9,13 @@ from torch import Generator, Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from coterie.images import Batch, Images
+from coterie.learning.muon import Muon
 from coterie.learning.schedule import SCHEDULES, set_rate
 from coterie.methods.pretext import PretextConfig
 from coterie.run import Run
 
 SHARE = 0.7  # of a time budget
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "sgd": partial(SGD, momentum=0.9)}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"adamw": AdamW, "sgd": partial(SGD, momentum=0.9), "muon": Muon}
 
 
 def descend(
@@ -27,11 +28,13 @@ def descend(
     stage: str = "pretext",
     epochs: int | None = None,
     share: float = SHARE,
+    after: Callable[[], None] | None = None,
 ) -> None:
     """Trains the modules `trained` in place on `loss_of(batch, generator)`, whole batches only.
 
-    `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself. `stage`, its `epochs` (None: all
-    of the config's) and its share of a time budget: for a task that has several.
+    `kept` is further state (a queue, a teacher) to save and restore; `loss_of` keeps it up to date itself, or `after`, called when an
+    update was made and its gradient needs nothing any more. `stage`, its `epochs` (None: all of the config's), its share of a time budget:
+    for a task that has several.
     """
     total_epochs = config.pretext_epochs if epochs is None else epochs
     batch_size = run.devices.share(config.pretext_batch, len(images))
@@ -49,5 +52,7 @@ def descend(
             set_rate(optimizer, rate_at(run.done(epoch + step / steps, total_epochs), config.pretext_rate))
             loss = loss_of(batch, rng)
             run.step(loss, optimizer)
+            if after:
+                after()
             total += loss.detach()
         run.log(loss=total / (step + 1))
