@@ -27,7 +27,8 @@ class Asked:
         self.kept: dict = {}
         self.stages: list = []
 
-    def __call__(self, loss_of, images, config, run, trained, kept=None, stage="pretext", epochs=None, share=0.7):
+    def __call__(self, loss_of, images, config, run, trained, kept=None, stage="pretext", epochs=None, share=0.7, after=None):
+        self.after = after
         self.images, self.loss_of, self.trained, self.kept = images, loss_of, trained, kept or {}
         self.stages.append((stage, epochs, loss_of))
 
@@ -175,6 +176,8 @@ def test_instance_finds_the_image_in_a_bank_of_what_was_seen_before(ask, greys, 
     before = bank.all_ND.clone()
     got, z = asked.loss(IDS), network(asked.views(IDS)[0])
     torch.testing.assert_close(got, bank_cross_entropy(z, torch.tensor(IDS), before, 0.3), **CLOSE)
+    assert torch.equal(bank.all_ND, before), "the bank stays until the gradient was taken"
+    asked.after()
     torch.testing.assert_close(bank.all_ND, written(before, IDS, z.detach(), 0.25), **CLOSE)
 
 
@@ -207,6 +210,7 @@ def test_anchors_dare_more_in_each_round(ask, greys, watch):
         before = bank.all_ND.clone()
         got, z = asked.loss(IDS, loss_of), network(asked.views(IDS)[turn % 2])
         torch.testing.assert_close(got, neighbourhood_loss(z, torch.tensor(IDS), before, neighbours, 0.3), **CLOSE)
+        asked.after()
         torch.testing.assert_close(bank.all_ND, written(before, IDS, z.detach(), 0.25), **CLOSE)
 
 
