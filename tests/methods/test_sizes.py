@@ -7,7 +7,7 @@ from coterie import methods
 from coterie.fitting.small import small
 from coterie.fitting.verdict import settle
 from coterie.images.collection import open_rows
-from coterie.methods.sizes import of_any_size, prior_of, shares_of
+from coterie.methods.sizes import of_any_size, prior_of, shares_of, uneven
 
 PLAIN = {"encoder": "precomputed", "pretext": "frozen"}
 
@@ -78,3 +78,9 @@ def test_spice_gives_clusters_their_share_where_kinds_differ(run, said, want):
     found_K = shares_of(rows((60, 30, 10), 0.02), said, 3, run)
     assert (found_K is None) == (want is None) and (want is None or sorted((100 * found_K).round().int().tolist()) == want)
     assert shares_of(rows((30, 30), 0.02), "auto", 2, run) is None
+
+
+def test_other_features_of_a_fit_do_not_say_it_again(run):
+    for turn, spread in enumerate((0.15, 0.1)):
+        assert uneven(rows((58, 2), spread), "auto", 2, run, f"sizes-{turn}")
+    assert len(notes(run)) == 1

@@ -15,6 +15,7 @@ from coterie.run import Run
 Sizes = Literal["auto", "even", "uneven"]
 TOLD = 0.9  # evenness below which clusters are told how large to be. Kinds whose sizes fall evenly to a fifth have 0.89; the graph of a
 # pretext's features of digits, whose kinds are alike, had 0.96 and 0.97 on the seeds 2 and 4, and two of them in one part
+SEEM = "kinds seem to differ in size"
 ESTIMATED, POWER_LAW = "estimated", "power-law"  # a prior that the features tell
 
 
@@ -24,8 +25,8 @@ def uneven(z_ND: Tensor, sizes: Sizes, k: int, run: Run, name: str = "sizes", be
     if sizes != "auto":
         return sizes == "uneven"
     found = run.once(name, _evenness, z_ND, k, run)
-    if found < below:
-        run.note(f"kinds seem to differ in size (evenness {found:.2f} of 1), so clusters may, too; --set sizes=even keeps them alike")
+    if found < below and not any(row.get("text", "").startswith(SEEM) for row in run.history):  # other features may tell it again
+        run.note(f"{SEEM} (evenness {found:.2f} of 1), so clusters may, too; --set sizes=even keeps them alike")
     return bool(found < below)
 
 
@@ -71,7 +72,7 @@ def of_any_size(z_ND: Tensor, labels_N: Tensor, sizes: Sizes, k: int, run: Run) 
     found_N: Tensor = run.once("untorn", _untorn, z_ND, labels_N, k, run)
     if not torch.equal(found_N, labels_N):
         found = evenness_of(found_N, k)
-        run.note(f"kinds seem to differ in size (evenness {found:.2f} of 1), so clusters do, too; --set sizes=even is diffusion as it is")
+        run.note(f"{SEEM} (evenness {found:.2f} of 1), so clusters do, too; --set sizes=even is diffusion as it is")
     return found_N
 
 
