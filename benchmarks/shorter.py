@@ -68,7 +68,7 @@ def measured(pixels: np.ndarray, labels: np.ndarray, config: scan.Config, second
     some, run.ends = images[: len(labels)], float("inf")
     z_ND = features(encoder, some, run)
     heads = scan.cluster(z_ND, scan.neighbours(z_ND, config, run), config, run)
-    theirs_N = weighted_knn(z_ND - z_ND.mean(0), labels, NEAREST, ALIKE).numpy()
+    theirs_N = weighted_knn(z_ND - z_ND.mean(0), labels, n_neighbors=NEAREST, temperature=ALIKE).numpy()
     found = kmeans(z_ND, config.n_clusters, run.rng("k-means"))
     shown = [row for row in run.history if row["stage"] == "pretext"]
     seen = sum(row["images_per_second"] * row["seconds"] for row in shown)
