@@ -29,6 +29,12 @@ demo: .venv/demo.stamp
 test: .venv/test.stamp
 	$(BIN)/python -m pytest -n 2
 
+# What wants a large library that `make test` does without and skips: Ray's workers, faiss' neighbours.
+.PHONY: test-extras
+test-extras: .venv/test.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,faiss]"
+	$(BIN)/python -m pytest tests/fitting/test_on_ray.py tests/clustering/test_neighbours.py tests/systems/test_final.py
+
 # The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
 # make test-isa NUMERIC=tests runs all tests so.
 NUMERIC ?= tests/learning tests/clustering tests/networks tests/augment tests/evaluate tests/methods tests/parity

@@ -102,6 +102,11 @@ def test_the_bare_network_sees_as_many_views_as_the_fit(monkeypatch, name):
     assert ours == bare and ours[True] > 0
 
 
+def test_a_slow_machine_makes_fewer_steps():
+    case, devices = speed.Case("small", 8, 32, 3), Devices("cpu", "fp32", 1)
+    assert [speed.within(case, devices, seconds).steps for seconds in (1e9, 0.0)] == [3, 1]
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

@@ -1,14 +1,17 @@
-"""Parts made by the workers of a cluster on this machine: the rows of one process, also when a worker is killed."""
+"""Work of the workers of a cluster on this machine: the rows of one process, also when a worker is killed."""
 
 import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from tests.systems.runs import TINY, bits, outcome
 
 from coterie import fitting
 from coterie.errors import InputError
@@ -45,8 +48,19 @@ def recipe(home):
     return Recipe("predict", given, "cpu", "fp32")
 
 
+@pytest.fixture(scope="module")
+def two(ray):
+    """Whatever the machine has, the cluster is of two cores; and one for all tests, for to start one takes a while."""
+    began, ended, patch = ray.init, ray.shutdown, pytest.MonkeyPatch()
+    patch.setattr(ray, "init", lambda address, **more: ray.is_initialized() or began(address, num_cpus=2, **more))
+    patch.setattr(ray, "shutdown", lambda: None)
+    yield
+    patch.undo()
+    ended()
+
+
 def workers() -> list[int]:
-    """The processes of ray that make parts."""
+    """The processes of ray that work for us."""
     found = []
     for place in os.listdir("/proc"):
         try:
@@ -57,33 +71,62 @@ def workers() -> list[int]:
     return found
 
 
-def test_two_workers_one_of_which_is_killed(ray, home, recipe, tmp_path, monkeypatch):
-    streaming.work("predict", Wish(tmp_path / "one"), recipe.work())
-    began, killed, over = ray.init, [], threading.Event()
-    monkeypatch.setattr(ray, "init", lambda address, **more: began(address, num_cpus=2, **more))
+@contextmanager
+def one_killed(is_time):
+    """Within it a worker is killed, once, as soon as it is time."""
+    killed, over = [], threading.Event()
 
     def kill() -> None:
-        """One of the workers, when some parts are there and some are not."""
         while not (killed or over.is_set()):
-            there = len(list((tmp_path / "two").glob("part-*")))
-            if 2 <= there < 38 and (found := workers()):
+            if is_time() and (found := workers()):
                 os.kill(found[0], signal.SIGKILL)
-                killed.append(there)
+                killed.append(found[0])
             time.sleep(0.002)
 
     hand = threading.Thread(target=kill, daemon=True)
     hand.start()
     try:
-        told = on_ray.work("local", Wish(tmp_path / "two"), recipe)
+        yield
     finally:
         over.set()
         hand.join()
-    assert killed, "no worker was seen while parts were made"
+    assert killed, "no worker was seen while there was work"
+
+
+def test_two_workers_one_of_which_is_killed(two, home, recipe, tmp_path):
+    streaming.work("predict", Wish(tmp_path / "one"), recipe.work())
+    with one_killed(lambda: 2 <= len(list((tmp_path / "two").glob("part-*"))) < 38):
+        told = on_ray.work("local", Wish(tmp_path / "two"), recipe)
     assert told["n_images"] == N - 1 and told["n_problems"] == 1 and told["parts_left"] == 0
     one, two = pq.read_table(tmp_path / "one"), pq.read_table(tmp_path / "two")
     assert two["id"].to_pylist() == one["id"].to_pylist() and two["cluster"] == one["cluster"] and two["novel"] == one["novel"]
     np.testing.assert_allclose(np.stack(two["p"].to_numpy()), np.stack(one["p"].to_numpy()), atol=1e-6)
     assert on_ray.work("local", Wish(tmp_path / "two"), recipe)["parts_made"] == 0, "nothing is started when all is there"
+
+
+def test_a_fit_on_two_workers_one_of_which_is_killed(two, home, tmp_path):
+    """k-means finds what one process finds; an encoder, trained while a worker is killed, ends in the same bits as on two left alone."""
+
+    def fit(method: str, folder: Path) -> dict:
+        given = {"source": str(home / "pictures"), "method": method, "clusters": 4, "preset": "quick", "settings": TINY[method]}
+        return on_ray.fit("local", on_ray.Fit(folder, given, "cpu", "fp32", cache=home / "cache"))
+
+    told = fit("kmeans", tmp_path / "two")
+    images, plan = fitting.plan(home / "pictures", "kmeans", clusters=4, preset="quick", settings=TINY["kmeans"], cache=home / "cache")
+    assert fitting.fit(images, plan, tmp_path / "one", devices=Devices("cpu", "fp32", 1))["sizes"] == told["sizes"]
+    for one, other in zip(outcome(tmp_path / "one"), outcome(tmp_path / "two"), strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+    history = tmp_path / "killed" / "history.jsonl"
+    fit("scan", tmp_path / "left alone")
+    with one_killed(lambda: history.exists() and history.read_text().count("\n") >= 3):
+        fit("scan", tmp_path / "killed")
+    assert bits(tmp_path / "killed") == bits(tmp_path / "left alone")
+
+
+def test_what_is_wrong_with_a_fit_is_said_as_ever(two, home, tmp_path):
+    given = {"source": str(home / "pictures"), "method": "kmeans", "settings": {"restart": 3}}
+    with pytest.raises(InputError, match="restarts"):
+        on_ray.fit("local", on_ray.Fit(tmp_path / "run", given, "cpu", "fp32"))
 
 
 @pytest.mark.parametrize("address", ["here", "http://host:1", ""])

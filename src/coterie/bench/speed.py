@@ -12,8 +12,8 @@ was there; `load` is the machine's in the last minute, in processes that wanted 
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from coterie.bench import OWN, Asked, Table
 from coterie.bench.place import place
 from coterie.bench.rows import Rows
 from coterie.bench.speed_page import LEAST, MOST, PLACE, text
-from coterie.bench.turns import Pairs, Timed, alternate
+from coterie.bench.turns import Pairs, Timed, alternate, spent
 from coterie.errors import InputError
 from coterie.images import Images, open_images
 from coterie.images.collection import open_rows
@@ -38,6 +38,7 @@ from coterie.run import Run
 from coterie.run.devices import Devices
 
 TURNS = 3  # at least; more with --seeds
+EPOCH = 2.5  # seconds of the bare network's forward and backward, at most: where one is slow it has fewer steps
 KINDS, FEATURES = 10, 128
 
 
@@ -191,6 +192,28 @@ def heads(name: str, turns: int, devices: Devices, n: int = 10_000) -> tuple[int
 # ---- what they need
 
 
+def measured(name: str, case: Case, folder: Path, turns: int, devices: Devices) -> tuple[int, Pairs]:
+    case = within(case, devices)
+    return training(name, case, turns, devices) if name in TRAINING else looking(name, case, folder, turns, devices)
+
+
+@cache
+def within(case: Case, devices: Devices, seconds: float = EPOCH) -> Case:
+    """With fewer steps where so many would take longer than that on this machine, by the second of two."""
+    run = Run(devices=devices)
+    network, images = run.new("bare", build, EncoderSpec(case.encoder, case.size)), pictures(case.views, case.size)
+    views = ready(run, images, case.views)
+
+    def step() -> None:
+        with run.autocast():
+            z = network(views)
+        z.float().sum().backward()
+
+    step()
+    each, _ = spent(step, devices)
+    return replace(case, steps=max(1, min(case.steps, round(seconds / each))))
+
+
 def settings(case: Case) -> dict[str, Any]:
     return {"encoder": case.encoder, "image_size": case.size, "n_clusters": KINDS}
 
@@ -237,8 +260,11 @@ def lines(asked: Asked) -> Iterator[tuple[dict[str, Any], float, Measure]]:
         raise InputError(f"no network that is timed is called {wrong[0]!r}; there are {', '.join(case.name for case in cases)}")
     for case in cases if not asked.sets else [case for case in cases if case.name in asked.sets]:
         for name in (*TRAINING, *FORWARD):
-            measure = partial(training, name, case) if name in TRAINING else partial(looking, name, case, asked.keep)
-            yield {"what": name, "encoder": case.encoder, "size": case.size, "batch": case.views}, LEAST, measure
+            yield (
+                {"what": name, "encoder": case.encoder, "size": case.size, "batch": case.views},
+                LEAST,
+                partial(measured, name, case, asked.keep),
+            )
     for name in HEADS:
         yield {"what": name, "encoder": "", "size": "", "batch": 1000}, MOST, partial(heads, name)
 

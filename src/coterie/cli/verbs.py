@@ -67,6 +67,7 @@ def fit(
         float | None, typer.Option(metavar="SHARE", help="Leaves out the least certain pictures, like 0.05; default: none.")
     ] = None,
     cache: Cache = None,
+    on: Annotated[str | None, typer.Option(metavar="local|ray://...", help="A rank on each worker of a Ray cluster.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Says what would be done, and does nothing.")] = False,
     json_: Json = False,
 ) -> None:
@@ -85,11 +86,11 @@ def fit(
     from coterie.run.devices import Devices
 
     devices = Devices(device, precision, threads)
+    wanted: dict[str, Any] = {"clusters": clusters, "preset": preset, "settings": changes, "base": base}
+    wanted |= {"source": source, "method": method, "seed": seed, "seeds": seeds}
     with shown.progress(json_ or devices.rank > 0) as progress:
-        images, planned = fitting.plan(
-            source, method, clusters=clusters, preset=preset, settings=changes, base=base, seed=seed, seeds=seeds,
-            gpu=fitting.schedule_of(output, devices.device.type == "cuda"), cache=cache, progress=progress,
-        )  # fmt: skip
+        gpu = fitting.schedule_of(output, devices.device.type == "cuda")
+        images, planned = fitting.plan(**wanted, gpu=gpu, cache=cache, progress=progress)
         if plan:
             told = [] if json_ else shown.before(images, planned, devices, folder_of_cache, asked=True)
             answer(planned.to_json(), json_, "\n".join(told))
@@ -99,9 +100,15 @@ def fit(
         elif not json_ and devices.world == 1 and not (output / "work").exists():
             for line in shown.before(images, planned, devices, folder_of_cache, budget):
                 progress.message(line)
-        done = fitting.fit(
-            images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started, cache=folder_of_cache
-        )
+        if on:
+            from coterie.fitting import on_ray
+
+            asked = on_ray.Fit(output, wanted, device, precision, budget, folder_of_cache)
+            done = on_ray.fit(on, asked, threads, progress)
+        else:
+            done = fitting.fit(
+                images, planned, output, devices=devices, time_budget=budget, progress=progress, started=started, cache=folder_of_cache
+            )
     if devices.rank == 0:
         problems = f", {count(done['n_problems'], 'file')} set aside (problems.csv)" if done["n_problems"] else ""
         text = f"{done['n_images']:,} images in {done['n_clusters']} clusters, {done['seconds']:.0f} s{problems}\n"

@@ -65,7 +65,7 @@ class Recipe(NamedTuple):
 
     def anywhere(self) -> "Recipe":
         """The same with whole paths, for a process in another folder."""
-        return self._replace(given={name: _whole(name, value) for name, value in self.given.items()})
+        return self._replace(given={name: in_full(name, value) for name, value in self.given.items()})
 
 
 def predict(
@@ -147,7 +147,7 @@ def _some(stream: Stream, count: int) -> Images:
     return replace(found[0], pixels=torch.cat([one.pixels for one in found]), paths=[path for one in found for path in one.paths])
 
 
-def _whole(name: str, value: Any) -> Any:
+def in_full(name: str, value: Any) -> Any:
     """A path in full. Of words the source alone may be one, unless it is the name of a set, or a url."""
     if isinstance(value, Path) or (name == "source" and not is_named(value) and not is_url(value)):
         return type(value)(os.path.abspath(os.path.expanduser(value)))
