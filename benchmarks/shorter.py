@@ -56,7 +56,8 @@ def configured(name: str, n: int, words: str) -> scan.Config:
     told = dict(word.split("=", 1) for word in words.split(",") if "=" in word)
     own = presets.settings("scan", PRESETS[name], n, gpu=False)
     told = {field: type(getattr(scan.Config(), field))(value) for field, value in told.items()}
-    return scan.Config(**{"encoder": "small"} | own | {"n_clusters": 10} | told | {"pretext_epochs": MANY})
+    small = {} if own.get("encoder", "auto") != "auto" else {"encoder": "small"}  # from scratch, whatever is installed
+    return scan.Config(**own | small | {"n_clusters": 10} | told | {"pretext_epochs": MANY})
 
 
 def measured(pixels: np.ndarray, labels: np.ndarray, config: scan.Config, seconds: float, seed: int, devices: Devices) -> dict:

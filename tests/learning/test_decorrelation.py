@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.learning.losses import decorrelation
+from coterie.learning.instance_losses import decorrelation
 from coterie.run.seeding import generator
 
 Z = torch.nn.functional.normalize(torch.randn(7, 5, generator=generator(0, "z"), dtype=torch.float64), dim=1)

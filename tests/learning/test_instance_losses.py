@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from coterie.learning.losses import (
+from coterie.learning.instance_losses import (
     bank_cross_entropy,
     neighbourhood_loss,
     noise_contrastive,

@@ -1,4 +1,4 @@
-"""The losses of IIC and CC against loops over images and clusters in float64."""
+"""The losses of IIC, CC and PICA against loops over images and clusters in float64."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from coterie.learning.losses import cluster_contrast, information_loss
+from coterie.learning.losses import cluster_contrast, information_loss, partition_uncertainty
 
 
 def shares(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -76,3 +76,29 @@ def test_gradients_and_extremes():
         sure = (1e4 * torch.eye(3)[[0, 0, 0, 0]]).requires_grad_()
         loss(sure.softmax(-1), (-sure).softmax(-1)).backward()
         assert sure.grad is not None and torch.isfinite(sure.grad).all(), loss.__name__
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_a_column_finds_its_own_as_a_loop_does_it(weight):
+    p, q = shares(7, 3), shares(7, 3, seed=1)
+    total = 0.0
+    for i in range(3):
+        cosines = []
+        for j in range(3):
+            one, other = p[:, i].numpy(), q[:, j].numpy()
+            cosines.append(sum(one * other) / math.sqrt(sum(one * one) * sum(other * other)))
+        total -= math.log(math.exp(cosines[i]) / sum(math.exp(c) for c in cosines)) / 3
+    means = [sum(float(p[b, k]) for b in range(7)) / 7 for k in range(3)]
+    total += weight * (math.log(3) + sum(mean * math.log(mean) for mean in means))
+    assert float(partition_uncertainty(p, q, weight)) == pytest.approx(total, rel=1e-9)
+
+
+def test_sure_and_unlike_clusters_are_the_least_uncertain():
+    sure = torch.eye(3, dtype=torch.float64)[torch.arange(9) % 3]
+    least = math.log(1 + 2 / math.e)
+    assert float(partition_uncertainty(sure, sure)) == pytest.approx(least, rel=1e-6)
+    assert float(partition_uncertainty(shares(9, 3), shares(9, 3))) > least
+    one = torch.eye(3, dtype=torch.float64)[torch.zeros(9, dtype=torch.int64)]
+    assert float(partition_uncertainty(one, one)) > least + 2 * math.log(3) - 0.1, "one cluster for all is as uneven as can be"
+    logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda logits: partition_uncertainty(logits.softmax(1), shares(5, 3)), logits)

@@ -1,10 +1,12 @@
 """Sinkhorn's turns against a loop in float64, and what they promise."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from coterie.learning.transport import even_shares
+from coterie.learning.transport import even_labels, even_shares
 from coterie.run.seeding import generator
 
 LOGITS = torch.randn(12, 4, generator=generator(0, "logits")) * 3
@@ -35,3 +37,18 @@ def test_does_not_mind_the_order_nor_what_is_added_to_an_image():
 @pytest.mark.parametrize("scale", [0.0, 1e3])
 def test_finite_where_logits_are_alike_or_far_apart(scale):
     assert torch.isfinite(even_shares(LOGITS * scale)).all()
+
+
+def test_labels_are_even_and_as_likely_as_can_be():
+    """Against all labellings of six images in three clusters of two."""
+    log_p = torch.randn(6, 3, generator=torch.Generator().manual_seed(2)).log_softmax(1)
+    even = [labels for labels in itertools.product(range(3), repeat=6) if all(labels.count(k) == 2 for k in range(3))]
+    best = max(even, key=lambda labels: sum(float(log_p[i, k]) for i, k in enumerate(labels)))
+    assert even_labels(log_p, strength=200.0, turns=2000).tolist() == list(best)
+
+
+def test_labels_of_many_images_keep_every_cluster():
+    log_p = torch.randn(3000, 10, generator=torch.Generator().manual_seed(0)).log_softmax(1) + torch.linspace(0, 4, 10)
+    assert log_p.argmax(1).bincount(minlength=10).min() < 100, "else nothing is evened"
+    sizes = even_labels(log_p).bincount(minlength=10)
+    assert sizes.min() >= 270 and sizes.max() <= 330

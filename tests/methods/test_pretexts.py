@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from coterie.images import Batch
-from coterie.learning.losses import bank_cross_entropy, decorrelation, info_nce, neighbourhood_loss, nt_xent, spreading_loss
+from coterie.learning.instance_losses import bank_cross_entropy, decorrelation, neighbourhood_loss, spreading_loss
+from coterie.learning.losses import info_nce, nt_xent
 from coterie.learning.transport import even_shares
 from coterie.methods.pretext import PretextConfig, anchors, byol, instance, moco, rotation, simclr, spreading, swav
 

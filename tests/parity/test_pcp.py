@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.learning.losses import (
+from coterie.learning.instance_losses import (
     bank_cross_entropy,
     neighbourhood_loss,
     noise_contrastive,

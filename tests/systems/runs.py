@@ -28,6 +28,8 @@ TINY = {
     "idfd": {"image_size": 16, "pretext_epochs": 6, "pretext_batch": 16},
     "iic": {"image_size": 16, "epochs": 30, "pretext_batch": 60},
     "cc": {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    "pica": {"image_size": 16, "epochs": 30, "pretext_batch": 60},
+    "sela": {"image_size": 16, "epochs": 12, "pretext_batch": 30, "n_heads": 2},
     "dec": {"image_size": 16, "epochs": 20, "sharpen_epochs": 4, "pretext_batch": 30},
     "idec": {"image_size": 16, "epochs": 20, "sharpen_epochs": 4, "pretext_batch": 30},
     "spectral": {"image_size": 16},

@@ -14,7 +14,7 @@ from coterie.run.files import read_json, read_json_lines
 
 from .runs import TINY, Killed, bits, die_after, fit, outcome
 
-FROM_THE_FIRST_EPOCH = {"iic", "cc", "dec", "idec"}  # no pretext comes before their clusters, so none can be counted on
+FROM_THE_FIRST_EPOCH = {"iic", "cc", "pica", "dec", "idec"}  # no pretext comes before their clusters, so none can be counted on
 
 pytestmark = pytest.mark.systems
 

@@ -14,7 +14,8 @@ SHORT |= {"spice": {"pretext_epochs": 1, "head_epochs": 1, "head_steps": 1, "joi
 SHORT |= {name: {"pretext_epochs": 1, "epochs": 1, "steps": 2} for name in ("temi", "turtle")}
 SHORT |= {"deepcluster": {"epochs": 1, "restarts": 1, "draws": 1.0}, "pcp": {"epochs": 2}}
 SHORT |= {name: {"pretext_epochs": 1, "restarts": 1} for name in ("ir", "is", "and", "idfd")} | {"kmeans": {}}
-SHORT |= {name: {"epochs": 1} for name in ("iic", "cc", "dec", "idec")} | {name: {} for name in ("spectral", "agglomerative", "gmm")}
+SHORT |= {name: {"epochs": 1} for name in ("iic", "cc", "pica", "sela", "dec", "idec")}
+SHORT |= {name: {} for name in ("spectral", "agglomerative", "gmm")}
 FITS = [*((method, {}) for method in METHODS), ("deepcluster", {"variant": "v2", "n_heads": 2})]
 
 

@@ -225,7 +225,7 @@ def test_the_last_images_of_an_epoch_that_fill_no_batch_keep_their_old_rows(draw
     "asked, n, k, want", [(0, 1000, 3, 30), (0, 1000, 10, 50), (0, 100, 10, 10), (0, 1_281_167, 1000, 10_000), (77, 100, 10, 77)]
 )
 def test_pseudo_clusters_scale(asked, n, k, want):
-    assert deepcluster.pseudo_clusters(deepcluster.Config(n_clusters=k, pseudo_clusters=asked), n) == want
+    assert deepcluster.pseudo_clusters(asked, k, n) == want
 
 
 # ---- what is refused

@@ -16,6 +16,7 @@ from coterie.estimators.methods import (
     IS,
     OF_METHOD,
     PCP,
+    PICA,
     SCAN,
     SPICE,
     TEMI,
@@ -24,12 +25,13 @@ from coterie.estimators.methods import (
     DeepCluster,
     GaussianMixture,
     KMeans,
+    SeLa,
     Spectral,
     load,
 )  # fmt: skip
 
 __all__ = [
     "AND", "CC", "DEC", "IDEC", "IDFD",
-    "IIC", "IR", "IS", "OF_METHOD", "PCP", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
-    "GaussianMixture", "ImageClusterer", "KMeans", "Spectral", "load",
+    "IIC", "IR", "IS", "OF_METHOD", "PCP", "PICA", "SCAN", "SPICE", "TEMI", "TURTLE", "Agglomerative", "DeepCluster",
+    "GaussianMixture", "ImageClusterer", "KMeans", "SeLa", "Spectral", "load",
 ]  # fmt: skip

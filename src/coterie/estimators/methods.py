@@ -68,6 +68,16 @@ class CC(ImageClusterer):
     method = "cc"
 
 
+class PICA(ImageClusterer):
+    __doc__ = f"Partition confidence maximisation (Huang et al. 2020): clusters that are sure and unlike.\n\n{ImageClusterer.__doc__}"
+    method = "pica"
+
+
+class SeLa(ImageClusterer):
+    __doc__ = f"Self-labelling by optimal transport (Asano et al. 2020), then diffusion on its features.\n\n{ImageClusterer.__doc__}"
+    method = "sela"
+
+
 class DEC(ImageClusterer):
     __doc__ = f"Deep embedded clustering (Xie et al. 2016): an autoencoder whose clusters sharpen themselves.\n\n{ImageClusterer.__doc__}"
     method = "dec"
@@ -98,7 +108,10 @@ class KMeans(ImageClusterer):
     method = "kmeans"
 
 
-ALL = (SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, IDFD, IIC, CC, DEC, IDEC, Spectral, Agglomerative, GaussianMixture, KMeans)
+ALL = (
+    SCAN, SPICE, TEMI, TURTLE, DeepCluster, PCP, IR, IS, AND, IDFD, IIC, CC, PICA, SeLa, DEC, IDEC, Spectral, Agglomerative,
+    GaussianMixture, KMeans,
+)  # fmt: skip
 OF_METHOD: dict[str, type[ImageClusterer]] = {cls.method: cls for cls in ALL}
 
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 AUTO, RANGE = "auto", r"-?\d+:-?\d+"
 PROVISIONAL = 10  # kinds, until they are counted
-AT_THE_END = ("deepcluster", "pcp", "ir", "is", "and", "idfd")  # methods whose features come at their end
-FROM_THE_START = ("iic", "cc", "dec", "idec")  # whose training is of so many clusters, and begins with no features to count them on
+AT_THE_END = ("deepcluster", "sela", "pcp", "ir", "is", "and", "idfd")  # methods whose features come at their end
+FROM_THE_START = ("iic", "cc", "pica", "dec", "idec")  # whose training is of so many clusters, and begins with no features to count them on
 SPANNED = 2  # pseudo-clusters that the neighbours of a row span
-PINNED = ("deepcluster", "pcp")  # those of them that have settings which follow the number of kinds
+PINNED = ("deepcluster", "sela", "pcp")  # those of them that have settings which follow the number of kinds
 PARTS = ("silhouette", "spectral", "stability", "gap")
 
 

@@ -229,7 +229,7 @@ def _frozen(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _joint(preset: str, n: int, gpu: bool) -> dict[str, Any]:
-    """IIC, CC, DEC and IDEC: no pretext; as many epochs as one would have and what stands on it together."""
+    """IIC, CC, PICA, SeLa, DEC and IDEC: no pretext; as many epochs as one would have and what stands on it together."""
     epochs = PRETEXT[preset][1](n, gpu).get("pretext_epochs", 60)
     return {"pretext": "simclr", "pretext_epochs": 0, "epochs": epochs if preset == "quick" else 2 * epochs}
 
@@ -249,7 +249,7 @@ OWN: dict[str, Callable[[str, int, bool], dict[str, Any]]] = {
     "is": _instance("spreading"),
     "and": _instance("anchors"),
     "idfd": _instance("instance", 1.0),
-    **dict.fromkeys(("iic", "cc", "dec", "idec"), _joint),
+    **dict.fromkeys(("iic", "cc", "pica", "sela", "dec", "idec"), _joint),
     **dict.fromkeys(("spectral", "agglomerative", "gmm", "kmeans"), _kmeans),
 }  # what a method adds to the shared part
 

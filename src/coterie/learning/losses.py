@@ -1,8 +1,10 @@
 """Losses: pure functions, logits or features in, a scalar out; no state, no devices, no ranks. Computed in float32 or better.
 
+Those of instance discrimination and what grew from it are in instance_losses.py.
 Shapes: N images, B batch, V views, D feature, H heads, K clusters or neighbours, M queue or negatives.
-A bank (N, D) holds a unit feature of each image; no gradient goes into it.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ TINY = 1e-8  # lower bound of a mean probability inside a logarithm (the publish
 def softmax(logits_BK: Tensor) -> Tensor:
     """Probabilities along the last dimension, in float32 or better. Computed across rows: along ten or so numbers of a row a CPU takes
     twenty times as long (200,000 numbers, one core: 4.8 against 0.24 ms)."""
-    return _float(logits_BK).mT.softmax(-2).mT
+    return at_least_float(logits_BK).mT.softmax(-2).mT
 
 
 def scan_loss(
@@ -58,7 +60,7 @@ def confident_cross_entropy(strong_logits_BK: Tensor, pseudo_labels_B: Tensor, b
     balance: a class counts in inverse proportion to its confident images (n / count; sec. 3.1), the mean divides by the sum of weights.
     0.0, still differentiable, when no row is left.
     """
-    logits, kept = _float(strong_logits_BK), pseudo_labels_B >= 0
+    logits, kept = at_least_float(strong_logits_BK), pseudo_labels_B >= 0
     some = kept.any()  # stays on the device, as all here: the host does not wait for it
     weights = None
     if balance:
@@ -74,7 +76,7 @@ def cross_entropy(logits_BK: Tensor, labels_B: Tensor, temperature: float = 1.0)
     `temperature` divides the logits (SPICE's ablation tried 0.01 to 2 and kept 0.2, sec. IV-F2). A head with no row left has 0.0, still
     differentiable.
     """
-    logits, kept = _float(logits_BK) / temperature, labels_B >= 0
+    logits, kept = at_least_float(logits_BK) / temperature, labels_B >= 0
     across_HKB = logits.mT.reshape(-1, logits.shape[-1], logits.shape[-2])  # as in `softmax`
     losses = F.cross_entropy(across_HKB, labels_B.reshape(-1, logits.shape[-2]), ignore_index=-1, reduction="none")
     return losses.view(labels_B.shape).sum(-1) / kept.sum(-1).clamp(min=1)
@@ -95,7 +97,7 @@ def prototype_loss(z_VBD: Tensor, prototypes_HKD: Tensor, labels_HB: Tensor, tem
     z_VBD unit features of the views; labels_HB the pseudo-label of an image in each head, -1 rows are ignored. Temperature 0.1: Caron et
     al. 2020, the published code.
     """
-    logits_HVBK = torch.einsum("vbd,hkd->hvbk", _float(z_VBD), prototypes_HKD)
+    logits_HVBK = torch.einsum("vbd,hkd->hvbk", at_least_float(z_VBD), prototypes_HKD)
     return cross_entropy(logits_HVBK.flatten(1, 2), labels_HB.repeat(1, len(z_VBD)), temperature).mean()
 
 
@@ -108,7 +110,7 @@ def fixmatch(
     `threshold` (>=; 0.95: FixMatch, SPICE sec. IV-B), 0 elsewhere, and the share of images where it does. No gradient goes into the
     weak view. The target is its most probable cluster, or, given a `temperature`, softmax(logits / temperature).
     """
-    weak, strong = _float(weak_logits_BK.detach()), _float(strong_logits_BK)
+    weak, strong = at_least_float(weak_logits_BK.detach()), at_least_float(strong_logits_BK)
     p_max, labels = weak.softmax(-1).max(-1)
     kept = p_max >= threshold
     targets = labels if temperature is None else (weak / temperature).softmax(-1).to(strong.dtype)
@@ -125,7 +127,7 @@ def temi_loss(
     weight_B: how surely a pair shares a cluster, sum_c q_t(c|x) q_t(c|x') averaged over heads. beta 0.6: the paper; below 1 it keeps
     clusters from emptying. Heads in front, (H, B, K) and (H, K): each its own, (H,).
     """
-    log_q_BK = _float(student_logits_BK).mT.log_softmax(-2).mT
+    log_q_BK = at_least_float(student_logits_BK).mT.log_softmax(-2).mT
     shared_BK = beta * (log_q_BK + teacher_p_BK.detach().clamp(min=TINY).log()) - marginal_K.clamp(min=TINY).log()[..., None, :]
     information_B = shared_BK.mT.logsumexp(-2)
     return -(information_B if weight_B is None else information_B * weight_B).mean(-1)
@@ -149,7 +151,7 @@ def information_loss(p_BK: Tensor, q_BK: Tensor, weight: float = 1.0) -> Tensor:
     weight 1: the mutual information (the paper); more of it keeps clusters even (the published code's lambda). Heads in front, (H, B, K):
     each its own, (H,).
     """
-    joint_KK = torch.einsum("...bk,...bl->...kl", _float(p_BK), _float(q_BK)) / p_BK.shape[-2]
+    joint_KK = torch.einsum("...bk,...bl->...kl", at_least_float(p_BK), at_least_float(q_BK)) / p_BK.shape[-2]
     joint_KK = ((joint_KK + joint_KK.mT) / 2).clamp(min=TINY)
     one_KK, other_KK = joint_KK.sum(-1, keepdim=True), joint_KK.sum(-2, keepdim=True)
     return -(joint_KK * (joint_KK.log() - weight * (one_KK.log() + other_KK.log()))).sum((-2, -1))
@@ -161,10 +163,23 @@ def cluster_contrast(p_BK: Tensor, q_BK: Tensor, temperature: float = 1.0) -> Te
 
     p_BK, q_BK  probabilities of either view; columns are compared by cosine. Temperature 1.0: the paper.
     """
-    p, q = _float(p_BK), _float(q_BK)
+    p, q = at_least_float(p_BK), at_least_float(q_BK)
     columns_KVB = torch.stack([F.normalize(p.T, dim=1), F.normalize(q.T, dim=1)], 1)
     entropy = distribution_entropy(p.mean(0)) + distribution_entropy(q.mean(0))
     return nt_xent(columns_KVB, temperature, symmetric=True) - entropy
+
+
+def partition_uncertainty(p_BK: Tensor, q_BK: Tensor, weight: float = 2.0) -> Tensor:
+    """PICA's loss (eqs. 6 to 9): the column of each cluster finds its own among those of the other view, by cosine, and `weight` times how
+    far the clusters' shares are from even, log K less their entropy.
+
+    p_BK, q_BK  probabilities of either view. Weight 2: the paper.
+    """
+    p, q = at_least_float(p_BK), at_least_float(q_BK)
+    cosines_KK = F.normalize(p, dim=0).T @ F.normalize(q, dim=0)
+    k = p.shape[1]
+    uneven = math.log(k) - distribution_entropy(p.mean(0))
+    return F.cross_entropy(cosines_KK, torch.arange(k, device=p.device)) + weight * uneven
 
 
 def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -> Tensor:
@@ -173,7 +188,7 @@ def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -
     symmetric=False: anchors are view 0 only, as in SCAN's published code; True: both views, as in the SimCLR paper.
     """
     assert features_BVD.shape[1] == 2, f"two views, not {features_BVD.shape[1]}"
-    first, second = _float(features_BVD).unbind(1)
+    first, second = at_least_float(features_BVD).unbind(1)
     rows = torch.cat([first, second])
     anchors = rows if symmetric else first
     n, m = len(first), len(anchors)
@@ -183,19 +198,12 @@ def nt_xent(features_BVD: Tensor, temperature: float, symmetric: bool = False) -
     return F.cross_entropy(logits, (itself + n) % (2 * n))
 
 
-def decorrelation(features_BD: Tensor, temperature: float = 2.0) -> Tensor:
-    """IDFD's loss of features (eq. 8): each column of a batch of unit rows, at unit length itself, is told from the other columns. The
-    mean over columns; temperature 2: the paper."""
-    columns_DB = F.normalize(_float(features_BD).T, dim=1)
-    return F.cross_entropy(columns_DB @ columns_DB.T / temperature, torch.arange(len(columns_DB), device=columns_DB.device))
-
-
 def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: float, own_BM: Tensor | None = None) -> Tensor:
     """MoCo's loss: each query finds its own key among the M keys of the queue; unit rows, no gradient into keys or queue.
 
     own_BM  bool: keys of the queue that are of the query's own image, and so no negatives of it; None: there are none, as published
     """
-    query = _float(query_BD)
+    query = at_least_float(query_BD)
     positive = (query * key_BD.detach()).sum(1, keepdim=True)
     negative_BM = query @ queue_MD.detach().T.to(query.dtype)
     negative_BM = negative_BM if own_BM is None else negative_BM.masked_fill(own_BM, -torch.inf)
@@ -203,92 +211,6 @@ def info_nce(query_BD: Tensor, key_BD: Tensor, queue_MD: Tensor, temperature: fl
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
-# ---- instance discrimination and what grew from it; nothing larger than batch x images is built
-
-
-def bank_cross_entropy(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, temperature: float) -> Tensor:
-    """Instance discrimination (Wu et al. 2018, eq. 3): each feature finds its own image's among all N of the bank. Mean over the batch."""
-    return F.cross_entropy(_bank_logits(features_BD, bank_ND, temperature), index_B.to(features_BD.device))
-
-
-def noise_contrastive(
-    features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float, normaliser: Tensor
-) -> Tensor:
-    """Instance discrimination against M images drawn at random, in place of all N (Wu et al. 2018, eqs. 5 to 7). Mean over the batch.
-
-    noise_BM: ids, drawn uniformly, the image's own perhaps among them, as in the published code. normaliser: the constant Z of the softmax,
-    (), which `softmax_normaliser` estimates once.
-    """
-    p_BM = _scores(features_BD, index_B, bank_ND, noise_BM, temperature) / normaliser
-    expected = noise_BM.shape[1] / len(bank_ND)  # M times the noise's probability of any one image
-    own_B, other_BM = p_BM[:, 0], p_BM[:, 1:]
-    return -((own_B / (own_B + expected)).log() + (expected / (other_BM + expected)).log().sum(1)).mean()
-
-
-def softmax_normaliser(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float) -> Tensor:
-    """The sum over all images of exp(similarity / temperature): N times its mean over the images themselves and those drawn, ()."""
-    return _scores(features_BD.detach(), index_B, bank_ND, noise_BM, temperature).mean() * len(bank_ND)
-
-
-def purified_cluster_loss(
-    features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, labels_N: Tensor, temperature: float, log_outside: bool = True
-) -> Tensor:
-    """PCP's loss (eqs. 4 to 6): an image of a purified cluster is drawn to all of it, any other image only to itself. Batch mean.
-
-    labels_N     the purified clusters of all images, -1 = an image for itself
-    log_outside  -log of the sum of the probabilities of the cluster's images, as in the published code; False: the sum of their -log p,
-                 as in the paper, which grows with the cluster's size
-    """
-    logits_BN = _bank_logits(features_BD, bank_ND, temperature)
-    labels_N, index_B = labels_N.to(logits_BN.device), index_B.to(logits_BN.device)
-    mine_B = labels_N[index_B]
-    mates_BN = (labels_N == mine_B[:, None]) & (mine_B >= 0)[:, None]
-    mates_BN[torch.arange(len(index_B), device=index_B.device), index_B] = True
-    if log_outside:  # P(i) / P(i among the mates) is P(mates), and cross-entropy needs half the time of two log-sums
-        return F.cross_entropy(logits_BN, index_B) - F.cross_entropy(logits_BN.masked_fill(~mates_BN, -torch.inf), index_B)
-    return (mates_BN * (logits_BN.logsumexp(1, keepdim=True) - logits_BN)).sum(1).mean()
-
-
-def neighbourhood_loss(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, neighbours_NK: Tensor, temperature: float) -> Tensor:
-    """AND's loss (Huang et al. 2019, eqs. 3 and 4): an anchor is drawn to itself and its K neighbours, any other image only to itself.
-
-    neighbours_NK  ids, -1 in the rows of images that are no anchors. Mean over the batch.
-    """
-    log_p_BN = _bank_logits(features_BD, bank_ND, temperature).log_softmax(1)
-    index_B = index_B.to(log_p_BN.device)
-    neighbours_BK = neighbours_NK.to(log_p_BN.device)[index_B]
-    near_BK = log_p_BN.gather(1, neighbours_BK.clamp(min=0)).masked_fill(neighbours_BK < 0, -torch.inf)
-    return -torch.cat([log_p_BN.gather(1, index_B[:, None]), near_BK], 1).logsumexp(1).mean()
-
-
-def spreading_loss(features_VD: Tensor, temperature: float) -> Tensor:
-    """Invariant and spreading features (Ye et al. 2019, eq. 5): two views of an image attract each other, those of others repel.
-
-    features_VD: unit rows, all first views, then all second views in the same order. P(k|i) is a softmax over the other V - 1 rows;
-    the loss is -mean over i of [log P(other view of i) + sum over the remaining k of log(1 - P(k|i))]. The second factor of each
-    similarity takes no gradient, as in the published code.
-    """
-    rows = _float(features_VD)
-    n = len(rows)
-    assert n % 2 == 0, f"two views of each image, not {n} rows"
-    itself = torch.eye(n, dtype=torch.bool, device=rows.device)
-    log_p = (rows @ rows.detach().T / temperature).masked_fill(itself, -torch.inf).log_softmax(1)
-    pair = itself.roll(n // 2, 1)
-    repelled = torch.log(-torch.expm1(log_p.masked_fill(itself | pair, -torch.inf).clamp(max=-1e-6)))
-    return -(log_p[pair].sum() + repelled.sum()) / n
-
-
-def _bank_logits(features_BD: Tensor, bank_ND: Tensor, temperature: float) -> Tensor:
-    features_BD = _float(features_BD)
-    return features_BD / temperature @ bank_ND.detach().to(features_BD).T
-
-
-def _scores(features_BD: Tensor, index_B: Tensor, bank_ND: Tensor, noise_BM: Tensor, temperature: float) -> Tensor:
-    """exp(similarity / temperature) of each image with itself, then with those drawn for it, (B, 1 + M)."""
-    ids_BM = torch.cat([index_B[:, None].to(noise_BM.device), noise_BM], 1).to(bank_ND.device)
-    features_BD = _float(features_BD)
-    return torch.einsum("bd,bmd->bm", features_BD, bank_ND.detach()[ids_BM].to(features_BD)).div(temperature).exp()
-
-
-def _float(x: Tensor) -> Tensor:
+def at_least_float(x: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it is."""
     return x if x.dtype == torch.float64 else x.float()

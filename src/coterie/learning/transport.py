@@ -17,3 +17,9 @@ def even_shares(logits_BK: Tensor, turns: int = 3) -> Tensor:
         log_BK = log_BK - log_BK.logsumexp(0) - math.log(k)
         log_BK = log_BK - log_BK.logsumexp(1, keepdim=True) - math.log(b)
     return log_BK.exp() * b
+
+
+def even_labels(log_p_NK: Tensor, strength: float = 25.0, turns: int = 100) -> Tensor:
+    """SeLa's labels (eq. 5): (N,) int64, of all labellings that give each cluster as many images nearly the one that is likeliest under
+    log_p_NK, the log-probabilities. `strength`: lambda, how near (the published code: 25)."""
+    return even_shares(strength * log_p_NK, turns).argmax(1)

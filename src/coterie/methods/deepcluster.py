@@ -148,7 +148,7 @@ def cluster(encoder: nn.Module, images: Images, config: Config, run: Run, epoch:
     if config.clustering == "power-iteration":
         labels_N = run.broadcast(power_iteration_clustering(x_Nd))
         return labels_N, int(labels_N.max()) + 1, kinds_N
-    k = pseudo_clusters(config, len(images))
+    k = pseudo_clusters(config.pseudo_clusters, config.n_clusters, len(images))
     return kmeans(x_Nd, k, run.rng("cluster", epoch), config.cluster_iterations, run=run).labels_N, k, kinds_N
 
 
@@ -197,7 +197,7 @@ def learn_prototypes(encoder: nn.Module, images: Images, config: Config, run: Ru
 def cluster_bank(bank_VND: Tensor, seen_N: Tensor, config: Config, run: Run, epoch: int) -> tuple[Tensor, Tensor]:
     """Each head's pseudo-labels (H, N), -1 for images that the epoch before did not see, and its prototypes (H, K, D), unit rows."""
     rows = seen_N.nonzero().squeeze(1)
-    k = min(pseudo_clusters(config, len(seen_N)), len(rows))
+    k = min(pseudo_clusters(config.pseudo_clusters, config.n_clusters, len(seen_N)), len(rows))
     labels_HN = torch.full((config.n_heads, len(seen_N)), -1, device=seen_N.device)
     prototypes = []
     for head in range(config.n_heads):
@@ -235,13 +235,14 @@ def settled(config: Config) -> Config:
     return replace(config, views=config.views or views, optimizer=config.optimizer or optimizer, rate=config.rate or rate)
 
 
-def pseudo_clusters(config: Config, n: int) -> int:
-    return config.pseudo_clusters or min(10 * config.n_clusters, max(config.n_clusters, n // LEAST_IMAGES))
+def pseudo_clusters(asked: int, n_clusters: int, n: int) -> int:
+    """As many as were asked for; of 0 as many as the clusters and `n` images suggest."""
+    return asked or min(10 * n_clusters, max(n_clusters, n // LEAST_IMAGES))
 
 
 def pinned(config: Config, n: int) -> Config:
     """With the number of pseudo-clusters that n_clusters and `n` images give, so that another n_clusters trains the same network."""
-    return replace(config, pseudo_clusters=pseudo_clusters(config, n))
+    return replace(config, pseudo_clusters=pseudo_clusters(config.pseudo_clusters, config.n_clusters, n))
 
 
 def view_of(config: Config) -> Augment:

@@ -24,7 +24,7 @@ from coterie.clustering.kmeans import Clustering, kmeans
 from coterie.clustering.merging import merged
 from coterie.errors import InputError
 from coterie.images import Images
-from coterie.learning.losses import purified_cluster_loss, spreading_loss
+from coterie.learning.instance_losses import purified_cluster_loss, spreading_loss
 from coterie.learning.pseudo_labels import Votes, anchors, near_centroid
 from coterie.learning.schedule import progressive_clusters, set_rate, steps
 from coterie.methods import pretext

@@ -25,7 +25,8 @@ from coterie.report.wording import Veil
 from coterie.run.files import write_atomically
 
 METHODS = {"scan": "SCAN", "spice": "SPICE", "deepcluster": "DeepCluster", "pcp": "PCP", "kmeans": "k-means"}
-METHODS |= {"temi": "TEMI", "turtle": "TURTLE", "iic": "IIC", "cc": "Contrastive clustering", "dec": "DEC", "idec": "IDEC"}
+METHODS |= {"temi": "TEMI", "turtle": "TURTLE", "iic": "IIC", "cc": "Contrastive clustering", "pica": "PICA", "sela": "SeLa"}
+METHODS |= {"dec": "DEC", "idec": "IDEC"}
 METHODS |= {"spectral": "Spectral clustering", "agglomerative": "Agglomerative clustering", "gmm": "Gaussian mixture"}
 METHODS |= {"ir": "Instance discrimination", "is": "Invariant and spreading features", "and": "Anchor neighbourhoods", "idfd": "IDFD"}
 MOST_COVERS = 60  # clusters above which the overview leaves out its pictures: their sections are short enough to be the overview

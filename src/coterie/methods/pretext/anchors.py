@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.images import Batch, Images
-from coterie.learning.losses import neighbourhood_loss
+from coterie.learning.instance_losses import neighbourhood_loss
 from coterie.learning.pseudo_labels import surest_neighbourhoods
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.instance import bank_of, projector_of, remember

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.images import Batch, Images
-from coterie.learning.losses import bank_cross_entropy, decorrelation, noise_contrastive, softmax_normaliser
+from coterie.learning.instance_losses import bank_cross_entropy, decorrelation, noise_contrastive, softmax_normaliser
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.loop import descend
 from coterie.networks.bank import MemoryBank

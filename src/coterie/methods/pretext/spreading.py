@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from coterie import augment
 from coterie.images import Batch, Images
-from coterie.learning.losses import spreading_loss
+from coterie.learning.instance_losses import spreading_loss
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.pretext.instance import projector_of
 from coterie.methods.pretext.loop import descend
