@@ -27,6 +27,18 @@ def test_bank_momentum_is_the_share_of_the_old_row():
     torch.testing.assert_close(bank.read(torch.tensor([1, 3])).double(), naive / naive.norm(dim=1, keepdim=True), atol=1e-6, rtol=0)
 
 
+def test_bank_takes_what_was_proposed_when_it_is_told_to_and_once():
+    bank, new = MemoryBank(unit(5, 4)), unit(2, 4, seed=1).requires_grad_()
+    before, index = bank.all_ND.clone(), torch.tensor([1, 3])
+    bank.propose(index, new, momentum=0.5)
+    assert torch.equal(bank.all_ND, before)
+    bank.accept()
+    written = bank.all_ND.clone()
+    assert not torch.equal(written[index], before[index]) and not bank.all_ND.requires_grad
+    bank.accept()
+    assert torch.equal(bank.all_ND, written)
+
+
 def test_queue_holds_the_latest_rows():
     queue = Queue(5, 3, torch.Generator().manual_seed(0))
     start, latest, owners = queue.rows_MD.clone(), [], {}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from coterie.errors import InputError
+from coterie.networks import model
 from coterie.networks import weights as encoders
 from coterie.networks.encoder import EncoderSpec, build
 from coterie.networks.heads import Heads
@@ -33,6 +34,39 @@ def test_a_model_comes_back(folder, devices):
     before, back = checkpoint.load(folder / FILE), load(folder, devices)
     assert (back.image_size, back.n_features, back.n_clusters) == (16, 128, 3)
     assert all(torch.equal(value, before["encoder_state"][name]) for name, value in back.encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder", ["resnet18-cifar", "alexnet"])
+def test_nothing_is_drawn_that_the_file_replaces(encoder, tmp_path, devices):
+    network = build(EncoderSpec(encoder, 64)).eval()
+    Model(network, Heads(network.n_features, 3), 64, network.n_features, 3).save(tmp_path / FILE)
+    drawn, pixels = torch.get_rng_state(), torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    back = load(tmp_path, devices)
+    assert torch.equal(torch.get_rng_state(), drawn)
+    with torch.no_grad():
+        torch.testing.assert_close(back.encoder(pixels), network(pixels), atol=1e-4, rtol=1e-4)  # channels_last
+
+
+class Numbered(torch.nn.Module):
+    """Knows where things stand, as some networks of timm, which no file holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3))
+        self.register_buffer("places", torch.arange(3), persistent=False)
+
+
+class Plain(Numbered):
+    def __init__(self):
+        super().__init__()
+        del self.places
+        self.places = torch.arange(3)
+
+
+@pytest.mark.parametrize("kind", [Numbered, Plain])
+def test_what_no_file_holds_is_built(kind, tmp_path):
+    back = model._filled(tmp_path, kind, {"weight": torch.ones(3)})
+    assert back.weight.tolist() == [1, 1, 1] and back.places.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

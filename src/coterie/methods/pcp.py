@@ -124,6 +124,7 @@ def fit(images: Images, config: Config, run: Run) -> Fitted:
             spread = spreading_loss(z_VD, config.temperature) if own < 1 else loss.detach()
             run.step(own * loss + (1 - own) * spread, optimizer)
             remember(bank, batch, z_BD, config, run)
+            bank.accept()
             losses, count = losses + torch.stack([loss, spread]).detach(), count + 1
         tell(losses / count, clusters, kept_N, labels_N, own, run)
         if config.rounds > 1 and (epoch + 1) % config.epochs == 0:

@@ -16,6 +16,7 @@ class MemoryBank(nn.Module):
     def __init__(self, features_ND: Tensor):
         super().__init__()
         self.register_buffer("all_ND", F.normalize(features_ND.float(), dim=1))
+        self._proposed: tuple[Tensor, Tensor, float] | None = None
 
     def read(self, index_B: Tensor) -> Tensor:
         return self.all_ND[index_B.to(self.all_ND.device)]
@@ -25,6 +26,16 @@ class MemoryBank(nn.Module):
         """momentum * old + (1 - momentum) * new, brought back to unit length; `index_B` holds different ids."""
         index_B = index_B.to(self.all_ND.device)
         self.all_ND[index_B] = F.normalize(torch.lerp(z_BD.float(), self.all_ND[index_B], momentum), dim=1)
+
+    def propose(self, index_B: Tensor, z_BD: Tensor, momentum: float = 0.0) -> None:
+        """What `accept` writes: not before the gradient, which stands on the rows as they are, is taken."""
+        self._proposed = index_B, z_BD.detach(), momentum
+
+    def accept(self) -> None:
+        """Writes what was proposed last, once."""
+        if self._proposed:
+            self.write(*self._proposed)
+        self._proposed = None
 
 
 class Queue(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from coterie.errors import InputError, words
 from coterie.images import Images
@@ -167,10 +168,10 @@ def _nests(state: dict[str, Any]) -> bool:
 
 
 def _filled(path: Path, make: Callable[[], nn.Module], state: dict[str, Any]) -> nn.Module:
-    """The module that `make` builds, with the weights of a file. It is built without memory first and compared with them, so that a name or
-    a size in the file takes no more room than the file itself."""
+    """The module that `make` builds, with the weights of a file. It is built without memory and compared with them, so that a name or a
+    size in the file takes no more room than the file itself, and no weight is drawn that the file replaces."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             module = make()
     except InputError:
         raise
@@ -182,9 +183,23 @@ def _filled(path: Path, make: Callable[[], nn.Module], state: dict[str, Any]) ->
     differs = [key for key in {**wanted, **state} if key not in wanted or not _alike(state.get(key), wanted[key])]
     if differs:
         raise InputError(f"{path} is not a model that a fit wrote: its network and its weights differ (first: {differs[0]})")
-    module = make()
-    module.load_state_dict(state)
+    module.load_state_dict({key: tensor.clone() for key, tensor in state.items()}, assign=True)
+    if not _has_memory(module):  # what no file holds, such as places that timm numbers when it builds
+        module = make()
+        module.load_state_dict(state)
     return module
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out normal draws. For tensors without memory torch has no kernel of them, and imports for seconds what can say their shape."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+def _has_memory(module: nn.Module) -> bool:
+    held = [*module.parameters(), *module.buffers(), *(value for part in module.modules() for value in vars(part).values())]
+    return not any(isinstance(one, Tensor) and one.is_meta for one in held)
 
 
 def _alike(found: Any, wanted: Tensor) -> bool:

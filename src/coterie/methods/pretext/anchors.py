@@ -8,8 +8,6 @@ Round 0 is instance discrimination. The learning rate starts anew in each round,
 K neighbours.
 """
 
-from typing import Any
-
 from torch import Generator, Tensor, nn
 
 from coterie import augment
@@ -30,10 +28,6 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature
     rounds = min(config.anchor_rounds, config.pretext_epochs)
     k = min(config.anchor_neighbors, len(images) - 1)
-    last: dict[str, Any] = {}
-
-    def moved() -> None:  # the bank, on which the gradient stood
-        remember(bank, last["batch"], last["z_BD"], config, run)
 
     for turn in range(rounds):
         n_anchors = len(images) * turn // max(1, rounds - 1)
@@ -42,10 +36,10 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
         def loss(batch: Batch, rng: Generator, neighbours_NK: Tensor = neighbours_NK) -> Tensor:
             with run.autocast():
                 z_BD = network(view(batch.pixels_B3HW, rng))
-            last.update(batch=batch, z_BD=z_BD.detach())
+            remember(bank, batch, z_BD, config, run)
             return neighbourhood_loss(z_BD, batch.index_B, bank.all_ND, neighbours_NK, temperature)
 
         stage = "pretext" if turn == 0 else f"pretext, round {turn + 1}"
         epochs = config.pretext_epochs * (turn + 1) // rounds - config.pretext_epochs * turn // rounds
         share = SHARE / (rounds - SHARE * turn)  # of the time that is left then; the rounds get as much each
-        descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank}, stage, epochs, share, moved)
+        descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank}, stage, epochs, share, bank.accept)

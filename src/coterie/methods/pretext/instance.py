@@ -5,8 +5,6 @@ where the published code has random ones. With `decorrelation`, the columns of t
 Shapes: N images, B batch, D projection, M negatives.
 """
 
-from typing import Any
-
 import torch
 from torch import Generator, Tensor, nn
 
@@ -29,12 +27,11 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
     bank = bank_of(network, images, run)
     normaliser = torch.zeros((), device=bank.all_ND.device)  # of the noise-contrastive loss; from the first batch on, as in the paper
     view, temperature = augment.pretext(config.augment, config.view_size), config.pretext_temperature
-    last: dict[str, Any] = {}
 
     def loss(batch: Batch, rng: Generator) -> Tensor:
         with run.autocast():
             z_BD = network(view(batch.pixels_B3HW, rng))
-        last.update(batch=batch, z_BD=z_BD.detach())
+        remember(bank, batch, z_BD, config, run)
         apart = config.decorrelation * decorrelation(z_BD) if config.decorrelation else 0.0
         return apart + told(batch, z_BD, rng)
 
@@ -47,10 +44,8 @@ def train(encoder: nn.Module, images: Images, config: PretextConfig, run: Run) -
             normaliser.copy_(run.broadcast(softmax_normaliser(z_BD, batch.index_B, bank.all_ND, noise_BM, temperature)))
         return noise_contrastive(z_BD, batch.index_B, bank.all_ND, noise_BM, temperature, normaliser)
 
-    def moved() -> None:  # the bank, on which the gradient stood
-        remember(bank, last["batch"], last["z_BD"], config, run)
-
-    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, {"bank": bank, "normaliser": normaliser}, after=moved)
+    kept = {"bank": bank, "normaliser": normaliser}
+    descend(loss, images, config, run, {"encoder": encoder, "projector": projector}, kept, after=bank.accept)
 
 
 def projector_of(encoder: nn.Module, config: PretextConfig, run: Run, name: str = "projector") -> nn.Module:
@@ -65,5 +60,5 @@ def bank_of(network: nn.Module, images: Images, run: Run) -> MemoryBank:
 
 
 def remember(bank: MemoryBank, batch: Batch, z_BD: Tensor, config: PretextConfig, run: Run) -> None:
-    """Puts the features of a batch, and those of the other ranks', into the bank."""
-    bank.write(run.gather(batch.index_B.to(z_BD.device)), run.gather(z_BD.detach()), config.bank_momentum)
+    """The features of a batch, and those of the other ranks', are to go into the bank after the update."""
+    bank.propose(run.gather(batch.index_B.to(z_BD.device)), run.gather(z_BD.detach()), config.bank_momentum)
