@@ -11,7 +11,7 @@ from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms import functional as reference
 
 from coterie import augment
-from coterie.augment.recipe import Draws, Recipe, colour, warp
+from coterie.augment.recipe import Draws, Recipe, colour, places, warp
 from coterie.errors import InputError
 
 NOTHING = Recipe(area=(1, 1), aspect=(1, 1), flip=0, jitter=0, grey=0)
@@ -24,6 +24,23 @@ def pixels(b: int = 4, h: int = 12, w: int = 12, low: float = 0.0, high: float =
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+# ---- geometry
+
+
+@pytest.mark.parametrize("h, w", [(1, 1), (7, 9), (32, 32)])
+def test_places_as_a_loop(h, w):
+    """A pixel's middle through the matrix; corners of the image are at -1 and 1."""
+    matrix = torch.randn(3, 2, 3, generator=rng())
+    grid = places(matrix, h, w)
+    for b in range(3):
+        for i in range(h):
+            for j in range(w):
+                middle = [(2 * j + 1) / w - 1, (2 * i + 1) / h - 1, 1.0]
+                wanted = [sum(float(matrix[b, axis, k]) * middle[k] for k in range(3)) for axis in range(2)]
+                assert grid[b, i, j].tolist() == pytest.approx(wanted, abs=2e-6)
+    torch.testing.assert_close(grid, F.affine_grid(matrix, [3, 3, h, w], align_corners=False))
 
 
 # ---- colour

@@ -127,9 +127,19 @@ class Draws:
 def warp(pixels_B3HW: Tensor, matrix_B23: Tensor, padding: str = "border", mode: str = "bilinear", size: int = 0) -> Tensor:
     """Each image sampled through its 2 x 3 matrix of output -> input coordinates in [-1, 1], to `size` px (0: its own size)."""
     x = pixels_B3HW.contiguous()  # grid_sample's fast path on the CPU wants planes
-    shape = [len(x), 3, size, size] if size else list(x.shape)
-    grid = F.affine_grid(matrix_B23.to(x.device, x.dtype), shape, align_corners=False)
-    return F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=False)
+    grid_BHW2 = places(matrix_B23.to(x.device, x.dtype), size or x.shape[2], size or x.shape[3])
+    return F.grid_sample(x, grid_BHW2, mode=mode, padding_mode=padding, align_corners=False)
+
+
+def places(matrix_B23: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel of a view is looked up, (B, height, width, 2), x before y: `F.affine_grid` without corners aligned. That multiplies
+    a matrix for every pixel; but what a row adds and what a column adds are sums, in a tenth of the time."""
+    y_H, x_W = ((2 * torch.arange(n, device=matrix_B23.device, dtype=matrix_B23.dtype) + 1) / n - 1 for n in (height, width))
+    grid_BHW2 = matrix_B23.new_empty(len(matrix_B23), height, width, 2)
+    for axis in range(2):
+        by_x_B1, by_y_B1, shift_B1 = matrix_B23[:, axis].unsqueeze(2).unbind(1)
+        torch.add((by_x_B1 * x_W + shift_B1)[:, None], (by_y_B1 * y_H)[:, :, None], out=grid_BHW2[..., axis])
+    return grid_BHW2
 
 
 def colour(pixels_B3HW: Tensor, brightness_B: Tensor, contrast_B: Tensor, saturation_B: Tensor, hue_B: Tensor) -> Tensor:
