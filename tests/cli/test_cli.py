@@ -415,7 +415,7 @@ def test_what_there_is(coterie, verb, has):
     from coterie import methods
     from coterie.fitting import presets, recipes
 
-    listed = {"methods": methods.METHODS, "presets": {**presets.PRETEXT, **recipes.RECIPES}}[verb]
+    listed = {"methods": methods.METHODS, "presets": {**presets.KINDS, **recipes.RECIPES}}[verb]
     assert set(coterie(verb, "--json").data) == set(listed) and has in listed
     assert [line.split()[0] for line in coterie(verb).out.splitlines()] == list(listed)
 

@@ -83,7 +83,7 @@ def test_fits_is_continued_and_opened(halving, coterie, drawn, tmp_path):
 
 
 def test_presets_of_a_package(halving):
-    assert presets.settings("halving", "quick", 100, False) == presets.PRETEXT["quick"][1](100, False) | {"tries": 2}
+    assert presets.settings("halving", "quick", 100, False) == presets.KINDS["quick"][1](100, False) | {"tries": 2}
     assert presets.settings("halving", "halving-pixels", 100, False) == {"encoder": "pixels", "pretext": "frozen", "image_size": 16}
     assert "tries" not in presets.settings("halving", "photos", 100, False)
     with pytest.raises(InputError, match="no preset is called .nope.; there are digits, .*quick.* halving-pixels"):

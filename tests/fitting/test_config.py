@@ -102,7 +102,7 @@ def test_differences_name_what_differs():
 def test_plain_and_back_for_every_method_and_preset(method):
     """What config.json keeps repeats the fit: every field is of a type that `change` can read."""
     make = methods.method(method).Config
-    for preset in presets.PRETEXT:
+    for preset in presets.KINDS:
         for gpu in (False, True):
             one = config.change(make(), presets.settings(method, preset, 5000, gpu))
             assert config.change(make(), config.plain(one)) == one

@@ -73,7 +73,7 @@ def test_a_prototype_of_spice_has_images_to_be_the_mean_of(preset, gpu):
 
 
 def test_every_preset_has_a_size_here():
-    assert set(SETS) == set(presets.PRETEXT)
+    assert set(SETS) == set(presets.KINDS)
 
 
 def test_quick_sees_a_named_set_as_its_own_preset_does_at_the_same_cost():

@@ -163,7 +163,7 @@ def test_an_unknown_word_is_refused(drawn, tmp_path, option):
 def test_voting_happens_in_every_preset():
     from coterie.fitting import config, presets
 
-    for preset in presets.PRETEXT:
+    for preset in presets.KINDS:
         for n in (200, 5_000, 60_000):
             for gpu in (False, True):
                 made = config.change(pcp.Config(), presets.settings("pcp", preset, n, gpu))

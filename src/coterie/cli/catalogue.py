@@ -21,10 +21,10 @@ def methods(json_: Json = False) -> None:
 @app.command()
 def presets(json_: Json = False) -> None:
     """The presets there are."""
-    from coterie.fitting.presets import PRETEXT
+    from coterie.fitting.presets import KINDS
     from coterie.fitting.recipes import RECIPES
 
-    found = {name: text for name, (text, _) in PRETEXT.items()}
+    found = {name: text for name, (text, _) in KINDS.items()}
     found |= {name: f"the published recipe of {text}, hundreds of epochs" for name, (_, text, _) in RECIPES.items()}
     width = max(map(len, found)) + 2
     answer(found, json_, "\n".join(f"{name:<{width}}{text}" for name, text in found.items()))

@@ -41,7 +41,7 @@ class Config(FinalConfig):
     """Settings of SeLa. Batch, optimiser, rate and decay are the pretext's."""
 
     pretext_epochs: Whole = 0  # of a pretext task before; the paper has none
-    epochs: Whole = 120  # 400 in the paper, with 80 labellings
+    epochs: Whole = 30  # 400 in the paper, with 80 labellings; many more learn the first labels by heart
     pseudo_clusters: Whole = 0  # of each head (the paper: 3,000 for ImageNet); 0: as DeepCluster
     n_heads: Count = 3  # labellings at once (the paper: 1 and 10)
     strength: Positive = 25.0  # lambda: how near the labels are to the likeliest (the published code)
