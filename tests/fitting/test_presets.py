@@ -87,7 +87,7 @@ def test_quick_sees_a_named_set_as_its_own_preset_does_at_the_same_cost():
     assert presets.settings("scan", "digits", 1797, False, "cifar10") == own
 
 
-@pytest.mark.parametrize("preset", ["quick", "cifar10", "cifar20", "cifar100"])
+@pytest.mark.parametrize("preset", ["quick", "cifar10", "cifar20", "cifar100", "photos"])
 def test_simclr_learns_by_muon_where_that_was_tried(preset):
     """Of SCAN and SPICE on a CPU. On a GPU, and for what learns otherwise, things are as published or as they were found."""
     assert all(made(method, preset, False).pretext_optimizer == "muon" for method in ("scan", "spice"))
