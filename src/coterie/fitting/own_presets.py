@@ -51,8 +51,8 @@ def _spice(preset: str, n: int, gpu: bool) -> dict[str, Any]:
 
 
 def _muon(preset: str, n: int, gpu: bool) -> dict[str, Any]:
-    """SCAN's and SPICE's SimCLR as chosen on seed 0 of CIFAR-10 (shorter.csv has unseen ones) and of imagenette at 64 px; CIFAR-100 and sets
-    of photographs with presets of their own take it over, untried."""
+    """SCAN's and SPICE's SimCLR as chosen on seed 0 of CIFAR-10 (shorter.csv has unseen ones) and of imagenette at 64 px; CIFAR-100 and
+    sets of photographs with presets of their own take it over, untried."""
     if gpu or preset in ("glyphs", "garments"):  # there AdamW was better (docs/methods/scan.md)
         return {}
     if not preset.startswith("cifar"):
