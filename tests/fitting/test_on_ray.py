@@ -123,6 +123,13 @@ def test_a_fit_on_two_workers_one_of_which_is_killed(two, home, tmp_path):
     assert bits(tmp_path / "killed") == bits(tmp_path / "left alone")
 
 
+def test_the_history_of_a_fit_that_goes_on_is_read_up_to_its_last_whole_line(tmp_path):
+    history = tmp_path / "history.jsonl"
+    assert on_ray._epochs(history) == []
+    history.write_text('{"stage": "note", "text": "a"}\n{"stage": "pretext", "epoch": 0}\n{"stage": "pretext", "ep')
+    assert on_ray._epochs(history) == [{"stage": "pretext", "epoch": 0}]
+
+
 def test_what_is_wrong_with_a_fit_is_said_as_ever(two, home, tmp_path):
     given = {"source": str(home / "pictures"), "method": "kmeans", "settings": {"restart": 3}}
     with pytest.raises(InputError, match="restarts"):

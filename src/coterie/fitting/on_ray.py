@@ -7,6 +7,7 @@ fit     the workers are the ranks of one fit, as processes of torchrun are. When
         again from the last checkpoint
 """
 
+import json
 import os
 import socket
 from collections import deque
@@ -21,7 +22,6 @@ from coterie.fitting.planning import plan, schedule_of
 from coterie.fitting.running import fit as fit_here
 from coterie.fitting.streaming import Recipe, Wish, in_full
 from coterie.run.devices import Devices
-from coterie.run.files import read_history
 from coterie.run.progress import Silent
 
 LOCAL = "local"
@@ -118,16 +118,24 @@ def fit(address: str, asked: Fit, threads: int | None = None, progress: Silent |
 
 def _first(ray: Any, ranks: list[Any], folder: Path, progress: Silent) -> dict[str, Any]:
     """What the first rank tells, when all have ended well. While it waits it shows the last line of the fit's history."""
-    left = list(ranks)
+    left, shown = list(ranks), 0
     while left:
         done, left = ray.wait(left, num_returns=1, timeout=LOOK)
         for one in done:
             _answer(ray, one)
-        rows = read_history(folder) if (folder / "history.jsonl").exists() else []
-        for row in [row for row in rows if "epoch" in row][-1:]:
-            progress.advance(row["stage"], row["epoch"] + 1, row.get("total", row["epoch"] + 1))
+        rows = _epochs(folder / "history.jsonl")
+        if len(rows) > shown:
+            progress.advance(rows[-1]["stage"], rows[-1]["epoch"] + 1, rows[-1].get("total", rows[-1]["epoch"] + 1))
+        shown = len(rows)
     told: dict[str, Any] = _answer(ray, ranks[0])
     return told
+
+
+def _epochs(history: Path) -> list[dict[str, Any]]:
+    """The epochs in the history of a fit that goes on, of which the last line may be half written."""
+    text = history.read_text(encoding="utf-8") if history.exists() else ""
+    rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [row for row in rows if "epoch" in row]
 
 
 def _made(ray: Any, address: str, missing: list[int], recipe: Recipe, folder: str, progress: Silent) -> int:
