@@ -27,6 +27,7 @@ from coterie.estimators import (
     IS,
     OF_METHOD,
     PCP,
+    PICA,
     SCAN,
     SPICE,
     TEMI,
@@ -34,6 +35,7 @@ from coterie.estimators import (
     Agglomerative,
     DeepCluster,
     GaussianMixture,
+    SeLa,
     Spectral,
 )  # fmt: skip
 from coterie.evaluate import metrics
@@ -50,6 +52,8 @@ TINY = {
     CC: {"image_size": 16, "epochs": 20, "pretext_batch": 60},
     DEC: {"image_size": 16, "epochs": 10, "sharpen_epochs": 3, "pretext_batch": 60},
     IDEC: {"image_size": 16, "epochs": 10, "sharpen_epochs": 3, "pretext_batch": 60},
+    PICA: {"image_size": 16, "epochs": 20, "pretext_batch": 60},
+    SeLa: {"image_size": 16, "epochs": 10, "pretext_batch": 30, "n_heads": 2},
     Spectral: {"image_size": 16},
     Agglomerative: {"image_size": 16},
     GaussianMixture: {"image_size": 16, "restarts": 2},
@@ -67,6 +71,8 @@ SHORT = {  # where it does not matter how good a fit is
     CC: TINY[CC] | {"epochs": 1},
     DEC: TINY[DEC] | {"epochs": 1},
     IDEC: TINY[IDEC] | {"epochs": 1},
+    PICA: TINY[PICA] | {"epochs": 1},
+    SeLa: TINY[SeLa] | {"epochs": 1},
     Spectral: TINY[Spectral],
     Agglomerative: TINY[Agglomerative],
     GaussianMixture: TINY[GaussianMixture] | {"restarts": 1},
@@ -120,10 +126,10 @@ def test_scikit_learn(estimator, check):
 
 def test_every_estimator_is_checked():
     assert set(OF_METHOD.values()) == set(TINY) | {IS, AND, IDFD}, "which differ from IR by their names alone"
-    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC, DEC, IDEC}, "which take no features"
+    assert set(TINY) == set(HEADS_ONLY) | {PCP, IR, IIC, CC, PICA, SeLa, DEC, IDEC}, "which take no features"
 
 
-@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IDFD, IIC, CC, DEC, IDEC])
+@pytest.mark.parametrize("kind", [PCP, IR, IS, AND, IDFD, IIC, CC, PICA, SeLa, DEC, IDEC])
 def test_who_trains_the_encoder_refuses_features(kind):
     with pytest.raises(InputError, match="precomputed"):
         kind(2, encoder="precomputed").fit(np.eye(8))
