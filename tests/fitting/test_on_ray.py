@@ -136,6 +136,12 @@ def test_what_is_wrong_with_a_fit_is_said_as_ever(two, home, tmp_path):
         on_ray.fit("local", on_ray.Fit(tmp_path / "run", given, "cpu", "fp32"))
 
 
+def test_a_rank_starts_no_cluster(ray, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="without torchrun"):
+        on_ray.fit("local", on_ray.Fit(tmp_path / "run", {"source": "digits"}))
+
+
 @pytest.mark.parametrize("address", ["here", "http://host:1", ""])
 def test_an_address_is_one_of_ray(ray, recipe, tmp_path, address):
     with pytest.raises(InputError, match="local, or the address"):

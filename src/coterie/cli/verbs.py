@@ -100,7 +100,7 @@ def fit(
         elif not json_ and devices.world == 1 and not (output / "work").exists():
             for line in shown.before(images, planned, devices, folder_of_cache, budget):
                 progress.message(line)
-        if on:
+        if on and not fitting.is_finished(output):
             from coterie.fitting import on_ray
 
             asked = on_ray.Fit(output, wanted, device, precision, budget, folder_of_cache)

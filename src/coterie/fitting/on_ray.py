@@ -97,6 +97,8 @@ def fit(address: str, asked: Fit, threads: int | None = None, progress: Silent |
 
     InputError: ray is missing, the address cannot be reached, what `plan` and `running.fit` raise, or workers that end again and again.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"--on {address} starts the ranks itself: give the command without torchrun")
     ray, asked, progress = _ray(address), asked.anywhere(), progress or Silent()
     with _cluster(ray, address):
         for left in reversed(range(RETRIES + 1)):
