@@ -112,6 +112,7 @@ def test_a_fit_on_two_workers_one_of_which_is_killed(two, home, tmp_path):
         return on_ray.fit("local", on_ray.Fit(folder, given, "cpu", "fp32", cache=home / "cache"))
 
     told = fit("kmeans", tmp_path / "two")
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0", "nothing leaves the machine"
     images, plan = fitting.plan(home / "pictures", "kmeans", clusters=4, preset="quick", settings=TINY["kmeans"], cache=home / "cache")
     assert fitting.fit(images, plan, tmp_path / "one", devices=Devices("cpu", "fp32", 1))["sizes"] == told["sizes"]
     for one, other in zip(outcome(tmp_path / "one"), outcome(tmp_path / "two"), strict=True):

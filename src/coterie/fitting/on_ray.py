@@ -179,6 +179,7 @@ def _ray(address: str) -> Any:
 @contextmanager
 def _cluster(ray: Any, address: str) -> Iterator[None]:
     alone = {"include_dashboard": False, "log_to_driver": False} if address == LOCAL else {}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else a cluster that is started here tells Ray's makers of itself
     try:
         ray.init(address, **alone)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
