@@ -29,11 +29,11 @@ demo: .venv/demo.stamp
 test: .venv/test.stamp
 	$(BIN)/python -m pytest -n 2
 
-# What wants a large library that `make test` does without and skips: Ray's workers, faiss' neighbours.
+# What wants a large library that `make test` does without and skips: Ray's workers.
 .PHONY: test-extras
 test-extras: .venv/test.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray,faiss]"
-	$(BIN)/python -m pytest tests/fitting/test_on_ray.py tests/clustering/test_neighbours.py tests/systems/test_final.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[ray]"
+	$(BIN)/python -m pytest tests/fitting/test_on_ray.py
 
 # The numeric tests as other CPUs compute them: torch without vector code and MKL on its common path, then oneDNN held at AVX2.
 # make test-isa NUMERIC=tests runs all tests so.

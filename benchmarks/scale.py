@@ -4,7 +4,7 @@
 
 Pictures of 32 px are drawn on the fly, of 100 kinds (a shape, its colour, the colour behind it), and kept as JPEGs in the rows of one
 parquet file. The steps, each a process of its own: open (decode into the store), features (`small`, untrained: 128 dimensions), neighbours
-(20; through faiss where a fit would), clusters (100, k-means), fit (k-means, 10,000 of them), predict (into parts, by that run), export (to
+(20; approximate where a fit would), clusters (100, k-means), fit (k-means, 10,000 of them), predict (into parts, by that run), export (to
 csv, what was predicted), killed (predict again, ended by SIGKILL ten times at random moments; `same`: whether the rows are the same).
 `peak_mb`: largest memory of any process of the step. `load`: of the machine at its start.
 """
@@ -87,7 +87,7 @@ def step(name: str, n: int, home: Path) -> dict:
         z_ND = load_file(kept)["features"]
         approximate = near.approximately("auto", z_ND, run)
         nearest(z_ND, 20, approximate=approximate)
-        return {"told": "faiss" if approximate else "all pairs"}
+        return {"told": "in cells" if approximate else "all pairs"}
     if name == "clusters":
         found = kmeans(load_file(kept)["features"], KINDS, seeding.generator(0, "k"), 20, "k-means++", spherical=True)
         return {"told": f"{int((found.sizes_K > 0).sum())} clusters"}

@@ -3,13 +3,11 @@
 Shapes: N rows, M queries, D feature, K neighbours.
 """
 
-import builtins
-import sys
 
 import pytest
 import torch
 
-from coterie.clustering import neighbours as module
+from coterie.clustering import tiles as module
 from coterie.clustering.neighbours import nearest
 from coterie.errors import InputError
 
@@ -110,31 +108,3 @@ def test_refusals_name_the_value():
         nearest(x.index_fill(0, torch.tensor([5]), float("nan")), 2)
     with pytest.raises(InputError, match="queries have NaN"):
         nearest(x, 2, x * float("inf"))
-
-
-def test_approximate_finds_nearly_the_same():
-    pytest.importorskip("faiss")
-    centres = features(50, 16)
-    x = centres[torch.arange(5000) % 50] + 0.3 * features(5000, 16, seed=1)
-    x[7] = 0
-    exact, got = nearest(x, 10), nearest(x, 10, approximate=True)
-    assert got.index_NK.shape == (5000, 10) and got.index_NK.dtype == torch.int64
-    assert (got.index_NK != torch.arange(5000)[:, None]).all() and (got.index_NK >= 0).all()
-    found = (got.index_NK[:, :, None] == exact.index_NK[:, None]).any(2).float().mean()
-    assert found > 0.9
-    many = nearest(x, 1000, approximate=True)  # more than the cells hold that are looked into: exact
-    assert torch.equal(many.index_NK[8:], nearest(x, 1000).index_NK[8:]) and (many.index_NK != torch.arange(5000)[:, None]).all()
-
-
-def test_without_faiss_approximate_says_what_to_install(monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name == "faiss":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.delitem(sys.modules, "faiss", raising=False)
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(InputError, match=r"pip install coterie\[faiss\]"):
-        nearest(features(50, 3), 2, approximate=True)

@@ -104,12 +104,11 @@ def test_one_cluster_is_possible_and_is_said(drawn, tmp_path, method):
 
 @pytest.mark.parametrize("method, final", [("scan", "heads"), ("spice", "heads"), ("kmeans", "diffusion"), ("kmeans", "heads")])
 def test_neighbours_may_be_approximate(tmp_path, method, final, monkeypatch):
-    """With as few rows as these faiss finds the same ones."""
-    pytest.importorskip("faiss")
+    """Of as few rows as these all are compared."""
     from coterie.clustering import neighbours
 
-    asked, search = [], neighbours._search_approximately
-    monkeypatch.setattr(neighbours, "_search_approximately", lambda *args: asked.append(1) or search(*args))
+    asked, search = [], neighbours.nearest_in_cells
+    monkeypatch.setattr(neighbours, "nearest_in_cells", lambda *args: asked.append(1) or search(*args))
     x, kind = bands(1)
     settings = {"encoder": "precomputed", "final": final, "final_steps": 200, "restarts": 10, "approximate": True}
     fit(x.numpy(), tmp_path / "run", method=method, clusters=3, **settings)

@@ -1,23 +1,20 @@
-"""The nearest rows by cosine similarity, or by distance: exact, in tiles, never an N x N matrix in memory.
+"""The nearest rows by cosine similarity, or by distance: exact, in tiles, never an N x N matrix in memory; or nearly so, among many rows.
 
-Shapes: N rows searched, M queries, D feature, K neighbours, B rows of a tile, C columns of a tile, G groups of columns.
+Shapes: N rows searched, M queries, D feature, K neighbours, B rows of a tile.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from coterie.clustering.cells import nearest_in_cells
 from coterie.clustering.rows import check, chunks, exact, unit
+from coterie.clustering.tiles import TILE, nearest_of_all
 from coterie.errors import InputError
 
 ROOT = 2.5  # neighbours for the root of N / K: neighbourhoods grow more slowly than kinds
-PROBED = 48  # cells of faiss's file that are looked into: 0.96 of the true neighbours of 100,000 rows lie in 32 of its 1,265
-DEEP = 8  # times as many rows as neighbours are asked for lie in these cells at least
-TRAINED, ROUNDS = 64, 10  # rows a cell that its middles are learned from, and iterations (256 and 25 in faiss, for the same recall)
-TILE = {"cpu": (1024, 1 << 14)}  # measured on two cores, 60,000 x 128: rows and columns of similarities at once, 64 MB
-TILE_ELSEWHERE = (4096, 1 << 14)  # 256 MB; larger products keep an accelerator busy
 
 
 class Neighbours(NamedTuple):
@@ -39,9 +36,9 @@ def nearest(features_ND: Tensor, k: int, queries_MD: Tensor | None = None, appro
     neighbour, by index: a duplicate of it may be. Most similar first; equals that are returned, lowest index first. Any device; besides a
     unit-length copy of the features it needs about 150 MB (CPU; 600 MB elsewhere) and the result.
 
-    approximate  through faiss (an inverted file that looks into 48 of its cells) instead of all pairs: benchmarks/results/near.csv
+    approximate  some 0.95 to 0.98 of them, in a small part of the time of all pairs (clustering/cells.py; benchmarks/results/near.csv)
     Returns Neighbours(index (N or M, k) int64, similarity (N or M, k) float32) on the device of the features.
-    InputError: k below 1 or more than there are, rows that are not finite, columns that do not match, faiss missing.
+    InputError: k below 1 or more than there are, rows that are not finite, columns that do not match.
     """
     check(features_ND)
     if queries_MD is not None:
@@ -54,74 +51,15 @@ def nearest(features_ND: Tensor, k: int, queries_MD: Tensor | None = None, appro
     with exact(features_ND.device):
         rows_ND = unit(features_ND)
         queries = rows_ND if queries_MD is None else unit(queries_MD.to(rows_ND))
-        search = _search_approximately if approximate else _search
-        index, similarity = search(rows_ND, queries, k, queries_MD is None)
+        if approximate and queries_MD is None:
+            index, similarity = _drop_self(*nearest_in_cells(rows_ND, rows_ND, k + 1))
+        elif approximate:
+            index, similarity = nearest_in_cells(rows_ND, queries, k)
+        else:
+            index, similarity = nearest_of_all(rows_ND, queries, k, queries_MD is None)
         index, order = index.sort(1)
         similarity, ranks = similarity.gather(1, order).sort(dim=1, descending=True, stable=True)
         return Neighbours(index.gather(1, ranks), similarity.float().clamp_(-1, 1))
-
-
-def _search(rows_ND: Tensor, queries_MD: Tensor, k: int, without_self: bool) -> tuple[Tensor, Tensor]:
-    high, wide = TILE.get(rows_ND.device.type, TILE_ELSEWHERE)
-    # k of n by groups costs n / size maxima and k * size members: least where the two are equal
-    size = 1 << max(0, round(math.log2(min(wide, len(rows_ND)) / k) / 2))
-    buffer = rows_ND.new_empty(min(high, len(queries_MD)) * min(wide, len(rows_ND)))
-    index_MK = torch.empty(len(queries_MD), k, dtype=torch.int64, device=rows_ND.device)
-    similarity_MK = rows_ND.new_empty(len(queries_MD), k)
-    for some in chunks(len(queries_MD), high):
-        found = []
-        for part in chunks(len(rows_ND), wide):
-            shape = some.stop - some.start, part.stop - part.start
-            tile_BC = torch.mm(queries_MD[some], rows_ND[part].T, out=buffer[: shape[0] * shape[1]].view(shape))
-            if without_self:
-                tile_BC.diagonal(some.start - part.start).fill_(-math.inf)  # empty where the tile holds no row's own column
-            values, columns = _largest(tile_BC, k, size)
-            found.append((values, columns + part.start))
-        values, columns = (torch.cat(each, 1) for each in zip(*found))
-        similarity_MK[some], best = values.topk(k)
-        index_MK[some] = columns.gather(1, best)
-    return index_MK, similarity_MK
-
-
-def _largest(tile_BC: Tensor, k: int, size: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, and their columns: they lie in the k groups with the largest maxima, so only those are searched."""
-    groups, k = tile_BC.shape[1] // size, min(k, tile_BC.shape[1])
-    if groups <= k or size == 1:
-        values, columns = tile_BC.topk(k)
-        return values, columns
-    whole = groups * size  # group g: columns g, g + groups, g + 2 groups, ..., so that maxima run along memory
-    best_BK = tile_BC[:, :whole].unflatten(1, (size, groups)).amax(1).topk(k, sorted=False).indices
-    steps = torch.arange(0, whole, groups, device=tile_BC.device)
-    columns = (best_BK[:, None] + steps[:, None]).flatten(1)
-    if whole < tile_BC.shape[1]:
-        rest = torch.arange(whole, tile_BC.shape[1], device=tile_BC.device)
-        columns = torch.cat([columns, rest.expand(len(columns), -1)], 1)
-    values, best = tile_BC.gather(1, columns).topk(k)
-    return values, columns.gather(1, best)
-
-
-def _search_approximately(rows_ND: Tensor, queries_MD: Tensor, k: int, without_self: bool) -> tuple[Tensor, Tensor]:
-    try:
-        import faiss
-    except ImportError:
-        raise InputError("approximate neighbours need faiss: pip install coterie[faiss], or ask for exact ones") from None
-    cells = max(1, round(4 * math.sqrt(len(rows_ND))))  # faiss's own advice: 4 to 16 times the root
-    cells = min(cells, max(1, len(rows_ND) // 39))  # and 39 training rows a cell
-    probed = max(PROBED, -(-DEEP * k * cells // len(rows_ND)))
-    if probed >= cells:  # nothing would be spared
-        return _search(rows_ND, queries_MD, k, without_self)
-    rows = rows_ND.float().cpu().numpy()
-    index: Any = faiss.index_factory(rows.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.cp.max_points_per_centroid, index.cp.niter = TRAINED, ROUNDS
-    index.train(rows)
-    index.add(rows)
-    index.nprobe = probed
-    similarity, found = index.search(queries_MD.float().cpu().numpy(), k + without_self)
-    found_MK, similarity_MK = torch.from_numpy(found).to(rows_ND.device), torch.from_numpy(similarity).to(rows_ND)
-    short = (found_MK < 0).any(1).nonzero().squeeze(1)  # cells with fewer rows than asked: those few exactly
-    if len(short):
-        found_MK[short], similarity_MK[short] = _search(rows_ND, queries_MD[short], k + without_self, False)
-    return _drop_self(found_MK, similarity_MK) if without_self else (found_MK, similarity_MK)
 
 
 def _drop_self(index_MK: Tensor, similarity_MK: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,8 @@
-"""The neighbours of every image: all pairs compared, or approximate through faiss where all pairs would take long.
+"""The neighbours of every image: all pairs compared, or only rows near each other where all pairs would take long.
 
 Shapes: N images, D feature, K neighbours.
 """
 
-from importlib.util import find_spec
 from typing import Literal
 
 from torch import Tensor
@@ -22,17 +21,10 @@ def neighbours(z_ND: Tensor, count: int, how: Approximate, run: Run) -> Tensor:
 
 
 def approximately(how: Approximate, z_ND: Tensor, run: Run) -> bool:
-    """Whether to search through faiss: as was said, else for 100,000 rows and more on a CPU, where it is installed. A note tells it, or
-    that it is missing."""
+    """Whether to find nearly all neighbours and not all: as was said, else for 100,000 rows and more on a CPU. A note tells it."""
     if how != "auto":
         return how == "true"
     if len(z_ND) < MANY or z_ND.device.type != "cpu":
         return False
-    if find_spec("faiss") is None:
-        run.note(
-            f"{len(z_ND):,} images: all pairs are compared for their neighbours, which takes long; pip install coterie[faiss] finds nearly "
-            "the same ones sooner"
-        )
-        return False
-    run.note(f"{len(z_ND):,} images: their neighbours are found approximately, by faiss; --set approximate=false compares all pairs")
+    run.note(f"{len(z_ND):,} images: some 0.95 of their nearest neighbours are found; --set approximate=false compares all pairs")
     return True
