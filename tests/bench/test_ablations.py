@@ -1,16 +1,20 @@
 """The papers' ablations as lists of fits: every change is a setting of its method, and each line differs from the others."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from coterie import methods
 from coterie.bench import ABLATIONS, Asked, table
 from coterie.bench import ablations as room
-from coterie.bench.fits import Fit
+from coterie.bench.fits import Fit, _pretext
+from coterie.bench.sets import PictureSet
 from coterie.errors import InputError
 from coterie.fitting import config, presets
+from coterie.methods.pretext import PretextConfig
 
 
 def asked(**more) -> Asked:
@@ -38,7 +42,7 @@ def test_the_fits_of_a_seed_share_their_pretext(name):
     fits = list(room.runs(asked(seeds=range(100, 102), sets=("digits",)), one))
     own = [fit for fit in fits if fit.method == one.method]
     assert [fit.seed for fit in own] == [100] * len(one.lines) + [101] * len(one.lines)
-    first = [Fit("kmeans", "digits", seed, room.PRETEXT) for seed in (100, 101)]
+    first = [Fit("kmeans", "digits", seed, pretext_of=one.method) for seed in (100, 101)]
     assert [fit for fit in fits if fit not in own] == (first if one.shared else [])
     assert all(fit.features == (first[fit.seed - 100] if one.shared else None) for fit in own)
 
@@ -49,7 +53,17 @@ def test_a_row_is_called_by_its_line(name):
     for line in one.lines:
         assert room.named({"method": one.method, "options": json.dumps(one.options(line), sort_keys=True)}, one) == line
     assert room.named({"method": one.method, "options": '{"n_heads": 77}'}, one) == "n_heads=77"
-    assert room.named({"method": "kmeans", "options": json.dumps(room.PRETEXT)}, one) == "k-means on the pretext's features"
+    assert room.named({"method": "kmeans", "options": '{"pretext_of": "scan"}'}, one) == "k-means on the pretext's features"
+
+
+@pytest.mark.parametrize("method", ("scan", "spice"))
+@pytest.mark.parametrize("preset, own", [("quick", "digits"), ("digits", "digits"), ("quick", "garments"), ("garments", "garments")])
+def test_a_shared_pretext_is_the_one_of_the_method_itself(method, preset, own, tmp_path):
+    np.save(tmp_path / "set.npy", np.zeros((300, 8, 8), np.uint8))
+    pictures = PictureSet("some", tmp_path / "set.npy", tmp_path / "set.csv", own, 10)
+    made = config.change(methods.method("kmeans").Config(), _pretext(method, preset, pictures, gpu=False))
+    whole = config.change(methods.method(method).Config(), presets.settings(method, preset, 300, False, own))
+    assert {f.name: getattr(made, f.name) for f in fields(PretextConfig)} == {f.name: getattr(whole, f.name) for f in fields(PretextConfig)}
 
 
 def test_methods_are_refused():

@@ -3,7 +3,6 @@
 Shapes: N rows, M queries, D feature, K neighbours.
 """
 
-
 import pytest
 import torch
 

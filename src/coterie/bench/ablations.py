@@ -1,7 +1,7 @@
 """The papers' ablations: one part of a method replaced by another, everything else as it is.
 
-Lines of SCAN and SPICE share a pretext, one for each seed, whose encoder each takes as it came; those of PCP and DeepCluster train their
-own.
+Lines of SCAN and SPICE share a pretext, one for each seed, as the method's preset has it, whose encoder each takes as it came and whose
+features k-means sorts, too; those of PCP and DeepCluster train their own.
 """
 
 import json
@@ -17,7 +17,6 @@ from coterie.errors import InputError
 
 SETS = ("digits", "fashion_mnist:10000")
 QUICK = ("digits", "fashion_mnist:2000")  # of any other preset than the sets' own
-PRETEXT = {"encoder": "small", "pretext": "simclr"}  # what k-means looks at, and what the others begin with
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def runs(asked: Asked, ablation: Ablation) -> Iterator[Fit]:
         raise InputError("--methods chooses lines of overview, last-step and speed; an ablation is of one method")
     for seed in asked.seeds:
         for name in asked.sets or (SETS if asked.preset == OWN else QUICK):
-            pretext = Fit("kmeans", name, seed, PRETEXT) if ablation.shared else None
+            pretext = Fit("kmeans", name, seed, pretext_of=ablation.method) if ablation.shared else None
             if pretext:
                 yield pretext
             for line in ablation.lines:

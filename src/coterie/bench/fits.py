@@ -5,11 +5,13 @@ A fit has its folder in `keep`, named by its key, so that one that was cut short
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import numpy as np
 
 from coterie import fitting
 from coterie.bench import OWN, Asked
@@ -17,6 +19,8 @@ from coterie.bench.place import Peak, place
 from coterie.bench.rows import Rows
 from coterie.bench.sets import Missing, PictureSet, known, prepared
 from coterie.evaluate.protocol import evaluate
+from coterie.fitting import presets
+from coterie.methods.pretext import PretextConfig
 from coterie.run.checkpoint import fingerprint
 from coterie.run.files import read_config, read_history, read_json, read_trace
 
@@ -28,19 +32,26 @@ WHOLE = "whole"  # the protocol: fitted on all pictures of the set, and scored o
 
 @dataclass(frozen=True)
 class Fit:
-    """A row to be made. `features`: the fit whose encoder is taken, frozen, and only the last step is this one's."""
+    """A row to be made. `features`: the fit whose encoder is taken, frozen, and only the last step is this one's. `pretext_of`: the method
+    whose preset says how the encoder is trained, where that is not this one's own."""
 
     method: str
     set: str
     seed: int
     options: dict[str, Any] = field(default_factory=dict)
     features: "Fit | None" = None
+    pretext_of: str = ""
+
+    @property
+    def told(self) -> str:
+        """What stands in the column `options`."""
+        return json.dumps(self.options | ({"pretext_of": self.pretext_of} if self.pretext_of else {}), sort_keys=True)
 
     def key(self, asked: Asked) -> dict[str, Any]:
         """The columns that tell rows apart."""
         of = self.features
-        made = "" if not of else of.method + (json.dumps(of.options, sort_keys=True) if of.options else "")
-        key = {"method": self.method, "features": made, "options": json.dumps(self.options, sort_keys=True), "set": self.set}
+        made = "" if not of else of.method + (of.told if of.told != "{}" else "")
+        key = {"method": self.method, "features": made, "options": self.told, "set": self.set}
         key |= {"protocol": WHOLE, "preset": asked.preset, "schedule": "gpu" if asked.devices.device.type == "cuda" else "cpu"}
         return key | {"budget": f"{asked.budget:g}" if asked.budget else "", "seed": self.seed}
 
@@ -84,19 +95,26 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
     run = folder_of(one, asked)
     if fitting.is_finished(run):
         return run
-    settings = dict(one.options)
+    preset, gpu = pictures.preset if asked.preset == OWN else asked.preset, asked.devices.device.type == "cuda"
+    settings = (_pretext(one.pretext_of, preset, pictures, gpu) if one.pretext_of else {}) | one.options
     clusters = settings.pop("n_clusters", pictures.n_classes)
     if one.features:
         before = fitted(one.features, pictures, asked)
         made = read_config(before)["settings"]
         settings |= {"encoder": made["encoder"], "image_size": made["image_size"], "weights": str(before.absolute()), "pretext": "frozen"}
-    preset = pictures.preset if asked.preset == OWN else asked.preset
     images, plan = fitting.plan(
         str(pictures.pictures), one.method, clusters=clusters, preset=preset, settings=settings, seed=one.seed,
-        gpu=asked.devices.device.type == "cuda", cache=asked.cache, own=pictures.preset,
+        gpu=gpu, cache=asked.cache, own=pictures.preset,
     )  # fmt: skip
     fitting.fit(images, plan, run, devices=asked.devices, time_budget=asked.budget, cache=asked.cache)
     return run
+
+
+def _pretext(method: str, preset: str, pictures: PictureSet, gpu: bool) -> dict[str, Any]:
+    """How `method` trains its encoder by the preset; SimCLR of the network `small` where that says nothing."""
+    n, known = len(np.load(pictures.pictures, mmap_mode="r")), {field.name for field in fields(PretextConfig)}
+    own = presets.settings(method, preset, n, gpu, pictures.preset)
+    return {"encoder": "small", "pretext": "simclr"} | {name: value for name, value in own.items() if name in known}
 
 
 def _row(one: Fit, pictures: PictureSet, asked: Asked) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from coterie.clustering.kmeans import kmeans
 from coterie.clustering.tiles import largest, nearest_of_all
 
 CELLS = 2  # for the root of N: 4 needs twice as many looked into for the same recall, and a longer k-means
-LOOKED_INTO = 32  # of the cells: 0.95 of the 20 nearest of 1,000,000 rows lie in them, 0.97 of those of 100,000 (benchmarks/results/near.csv)
+LOOKED_INTO = 32  # of the cells: 0.95 of the 20 nearest of 1,000,000 rows lie in them, 0.97 of 100,000 (benchmarks/results/near.csv)
 DEEP = 8  # times as many rows as neighbours are asked for lie in these cells at least
 LEARNED_FROM, ITERATIONS = 32, 5  # rows a cell that its centre is learned from; 64 and 10 have the same recall
 AT_ONCE = 1 << 25  # similarities: 128 MB

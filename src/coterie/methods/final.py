@@ -42,9 +42,7 @@ class Config(PretextConfig):
 
     final: Final = "diffusion"  # or k-means, as PCP's paper has it (fig. 5), or heads
     whiten: bool = True  # the features are the backbone's, whitened to `projection` components, one for 10 images at most; else as they are
-    approximate: Approximate = (
-        "auto"  # nearly all neighbours, in cells, not of all pairs; auto: of 100,000 images and more, on a CPU
-    )
+    approximate: Approximate = "auto"  # nearly all neighbours, in cells, not of all pairs; auto: of 100,000 images and more, on a CPU
     final_neighbors: Count = 20  # of diffusion
     final_steps: Whole = 20  # of diffusion; 0: k-means of unit rows
     sizes: Sizes = "auto"  # of the kinds (diffusion, SCAN, SPICE): even or uneven; auto: uneven where the features show it
