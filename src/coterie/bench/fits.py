@@ -112,7 +112,7 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
 
 def _pretext(method: str, preset: str, pictures: PictureSet, gpu: bool) -> dict[str, Any]:
     """How `method` trains its encoder by the preset; SimCLR of the network `small` where that says nothing."""
-    n, known = len(np.load(pictures.pictures, mmap_mode="r")), {field.name for field in fields(PretextConfig)}
+    n, known = len(np.load(pictures.pictures, mmap_mode="r", allow_pickle=False)), {field.name for field in fields(PretextConfig)}
     own = presets.settings(method, preset, n, gpu, pictures.preset)
     return {"encoder": "small", "pretext": "simclr"} | {name: value for name, value in own.items() if name in known}
 
