@@ -53,7 +53,7 @@ def test_a_row_is_called_by_its_line(name):
     for line in one.lines:
         assert room.named({"method": one.method, "options": json.dumps(one.options(line), sort_keys=True)}, one) == line
     assert room.named({"method": one.method, "options": '{"n_heads": 77}'}, one) == "n_heads=77"
-    assert room.named({"method": "kmeans", "options": '{"pretext_of": "scan"}'}, one) == "k-means on the pretext's features"
+    assert room.named({"method": "kmeans", "options": '{"pretext_of": "scan"}'}, one) == "the pretext's features under k-means"
 
 
 @pytest.mark.parametrize("method", ("scan", "spice"))

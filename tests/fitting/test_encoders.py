@@ -48,7 +48,7 @@ def test_methods_that_train_and_drawn_signs_start_from_scratch(here):
 
 def test_weights_of_a_run_tell_their_network(here, tmp_path):
     Model(build(EncoderSpec("small-32", 16)), Heads(256, 3), 16, 256, 3).save(tmp_path / "model.safetensors")
-    assert choose("scan", False, str(tmp_path)).settings == {"encoder": "small-32"}
+    assert choose("scan", False, str(tmp_path)).settings == {"encoder": "small-32", "image_size": 16}
     with pytest.raises(InputError, match="--encoder"):
         choose("scan", False, str(tmp_path / "other.safetensors"))
 

@@ -34,6 +34,13 @@ def test_rows_with_their_ids_and_paths(made, tmp_path, ending):
     assert ids == list(range(9)) and paths == made.paths == [f"#{i}" for i in range(9)] and made.encoder == "small"
 
 
+def test_the_weights_of_a_run_see_pictures_at_their_own_size(made, tmp_path, drawn):
+    plain = features(drawn(9, 16), weights=tmp_path, devices=DEVICES, cache=tmp_path / "other")
+    np.testing.assert_array_equal(plain.features_ND, made.features_ND)
+    larger = features(drawn(9, 16), weights=tmp_path, image_size=24, devices=DEVICES, cache=tmp_path / "other")
+    assert abs(larger.features_ND - made.features_ND).max() > 1e-4
+
+
 def test_an_untrained_encoder_is_refused(drawn):
     with pytest.raises(InputError, match="untrained"):
         features(drawn(4, 16), "small", image_size=16, devices=DEVICES)

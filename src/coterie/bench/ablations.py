@@ -148,7 +148,7 @@ def runs(asked: Asked, ablation: Ablation) -> Iterator[Fit]:
 def named(row: page.Row, ablation: Ablation) -> str:
     """What a line is called."""
     if row["method"] != ablation.method:
-        return "k-means on the pretext's features"
+        return "the pretext's features under k-means"
     names = {json.dumps(ablation.options(line), sort_keys=True): line for line in ablation.lines}
     return names.get(row["options"]) or page.options(row)
 

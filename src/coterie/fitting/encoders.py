@@ -68,7 +68,8 @@ def in_words(encoder: str) -> str:
 
 
 def _of_weights(weights: str) -> Choice:
-    name = encoder_of_run(Path(weights))
-    if name is None:
+    known = encoder_of_run(Path(weights))
+    if known is None:
         raise InputError(f"--weights {weights}: name their network with --encoder; only the weights of a run tell it themselves")
-    return Choice(f"{name}, the given weights", {"encoder": name})
+    name, size = known
+    return Choice(f"{name}, the given weights", {"encoder": name, "image_size": size})

@@ -56,11 +56,13 @@ def weights_file(file: str | Path) -> Path:
     return Path(file) / "model.safetensors" if Path(file).is_dir() else Path(file)
 
 
-def encoder_of_run(file: Path) -> str | None:
-    """The name of the encoder that a run (its folder, or the model.safetensors in it) holds; None for any other file."""
+def encoder_of_run(file: Path) -> tuple[str, int] | None:
+    """The name of the encoder that a run (its folder, or the model.safetensors in it) holds, and the px it saw pictures at; None for any
+    other file."""
     file = weights_file(file)
     try:
-        return checkpoint.load(file)["encoder"]
+        state = checkpoint.load(file)
+        return state["encoder"], state["image_size"]
     except (
         OSError,
         InputError,
