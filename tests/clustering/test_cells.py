@@ -45,16 +45,16 @@ def test_in_the_cells_looked_into_nothing_nearer_is_passed_over(shallow):
     x = kinds(3000, dtype=torch.float64)
     seen, real = [], cells._look
 
-    def look(seen_BW, queries_BD, sorted_ND, cell_BP, place_BP, first_C, sizes_C):
-        real(seen_BW, queries_BD, sorted_ND, cell_BP, place_BP, first_C, sizes_C)
-        seen.append((queries_BD, sorted_ND, cell_BP, first_C, sizes_C))
+    def look(seen_BW, queries_BD, cell_BP, ends_BP, found):
+        real(seen_BW, queries_BD, cell_BP, ends_BP, found)
+        seen.append((queries_BD, cell_BP, found))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "_look", look)
         index_MK, similarity_MK = nearest_in_cells(x, x, 5)
     assert seen
     best = {}
-    for queries_BD, sorted_ND, cell_BP, first_C, sizes_C in seen:
+    for queries_BD, cell_BP, (_, sorted_ND, _, first_C, sizes_C) in seen:
         for query, looked in zip(queries_BD.numpy(), cell_BP.tolist()):
             rows = np.concatenate([sorted_ND[int(first_C[c]) : int(first_C[c] + sizes_C[c])].numpy() for c in looked])
             best[query.tobytes()] = sorted((float(np.dot(query, row)) for row in rows), reverse=True)[:5]
@@ -100,3 +100,10 @@ def test_duplicates_and_zeros_are_rows_like_others(shallow):
     assert all(len(set(row)) == 6 for row in found.index_NK.tolist())
     assert float(found.similarity_NK[2000:2500].min()) == pytest.approx(1, abs=1e-5)
     assert not math.isinf(float(found.similarity_NK.min()))
+
+
+def test_rows_that_are_all_the_same_are_neighbours_of_each_other(shallow):
+    """Most cells are empty then, and a query may look into none that is not."""
+    found = nearest(torch.ones(3000, 8), 5, approximate=True)
+    assert (found.index_NK != torch.arange(3000)[:, None]).all() and all(len(set(row)) == 5 for row in found.index_NK.tolist())
+    assert float(found.similarity_NK.min()) == pytest.approx(1, abs=1e-5)
