@@ -70,7 +70,7 @@ def test_each_learns_from_the_labels_it_is_shown_alone(drawn, method):
     labels_N = shown(truth_N, 10, 0)
     assert torch.bincount(labels_N[labels_N >= 0]).tolist() == [10] * K
     run = Run(seed=0)
-    network = learn(method, images, labels_N, CONFIG, 6, run)
+    network = learn(method, images, labels_N, CONFIG, 8, run)
     fresh = open_images(drawn(80, 16, seed=1), size=16)
     found_N = classes(network, fresh, run)
     run.close()
