@@ -14,10 +14,10 @@ from torch import Generator, Tensor
 from coterie.clustering.kmeans import kmeans
 from coterie.clustering.tiles import largest, nearest_of_all
 
-CELLS = 2  # for the root of N: 4 needs twice as many looked into for the same recall, and a longer k-means
+CELLS = 2  # for the root of N: 4 needs half again as many looked into for the same recall, and a longer k-means
 LOOKED_INTO = 32  # of the cells: 0.95 of the 20 nearest of 1,000,000 rows lie in them, 0.97 of 100,000 (benchmarks/results/near.csv)
 DEEP = 8  # times as many rows as neighbours are asked for lie in these cells at least
-LEARNED_FROM, ITERATIONS = 32, 5  # rows a cell that its centre is learned from; 64 and 10 have the same recall
+LEARNED_FROM, ITERATIONS = 32, 5  # rows a cell that its centre is learned from; 64 and 10 find 0.003 more in five times the k-means
 AT_ONCE = 1 << 25  # similarities: 128 MB
 
 
@@ -44,7 +44,7 @@ def cells_of(rows_ND: Tensor, count: int) -> Cells:
 def nearest_in_cells(rows_ND: Tensor, queries_MD: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Numbers (M, K) of rows with large products with each query, and the products; largest first. Rows and queries of unit length.
 
-    All rows are compared where that is no more work.
+    All rows are compared where that is no more work. Besides the result it needs a copy of the rows, some 500 bytes a query, and 200 MB.
     """
     n = len(rows_ND)
     count = max(1, min(round(CELLS * math.sqrt(n)), n // LEARNED_FROM))
