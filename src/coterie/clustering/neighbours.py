@@ -36,7 +36,7 @@ def nearest(features_ND: Tensor, k: int, queries_MD: Tensor | None = None, appro
     neighbour, by index: a duplicate of it may be. Most similar first; equals that are returned, lowest index first. Any device; besides a
     unit-length copy of the features it needs about 150 MB (CPU; 600 MB elsewhere) and the result.
 
-    approximate  some 0.95 to 0.98 of them, in a small part of the time of all pairs, with more memory (clustering/cells.py; benchmarks/results/near.csv)
+    approximate  some 0.95 to 0.98 of them, sooner and with more memory (clustering/cells.py; benchmarks/results/near.csv)
     Returns Neighbours(index (N or M, k) int64, similarity (N or M, k) float32) on the device of the features.
     InputError: k below 1 or more than there are, rows that are not finite, columns that do not match.
     """
