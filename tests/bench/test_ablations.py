@@ -10,11 +10,13 @@ import pytest
 from coterie import methods
 from coterie.bench import ABLATIONS, Asked, table
 from coterie.bench import ablations as room
-from coterie.bench.fits import Fit, _pretext
+from coterie.bench.fits import Fit, _pretext, fitted
 from coterie.bench.sets import PictureSet
 from coterie.errors import InputError
 from coterie.fitting import config, presets
 from coterie.methods.pretext import PretextConfig
+from coterie.run.devices import Devices
+from coterie.run.files import read_json_lines
 
 
 def asked(**more) -> Asked:
@@ -64,6 +66,20 @@ def test_a_shared_pretext_is_the_one_of_the_method_itself(method, preset, own, t
     made = config.change(methods.method("kmeans").Config(), _pretext(method, preset, pictures, gpu=False))
     whole = config.change(methods.method(method).Config(), presets.settings(method, preset, 300, False, own))
     assert {f.name: getattr(made, f.name) for f in fields(PretextConfig)} == {f.name: getattr(whole, f.name) for f in fields(PretextConfig)}
+
+
+def test_after_a_shared_pretext_a_method_goes_on_as_after_its_own(tmp_path):
+    """It is not frozen weights to it, of which SCAN takes twice as many heads and compares the features as they are."""
+    np.save(tmp_path / "set.npy", np.random.default_rng(0).integers(0, 255, (40, 8, 8), np.uint8))
+    (tmp_path / "set.csv").write_text("path,label\n" + "".join(f"#{i},{i % 2}\n" for i in range(40)))
+    small = {"pretext_epochs": 1, "cluster_epochs": 1, "selflabel_epochs": 0}
+    pretext = Fit("kmeans", "some", 0, {"pretext_epochs": 1}, pretext_of="scan")
+    pictures = PictureSet("some", tmp_path / "set.npy", tmp_path / "set.csv", "digits", 2)
+    told = Asked(Path("out"), Path("page"), tmp_path, preset="digits", devices=Devices("cpu", "fp32", 1))
+    run = fitted(Fit("scan", "some", 0, small, features=pretext), pictures, told)
+    made = json.loads((run / "config.json").read_text())["settings"]
+    assert (made["pretext"], made["pretext_epochs"], made["encoder"]) == ("simclr", 0, "small") and made["weights"]
+    assert [len(row["scores"]) for row in read_json_lines(run / "history.jsonl") if row["stage"] == "clustering"] == [20]
 
 
 def test_methods_are_refused():

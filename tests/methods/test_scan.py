@@ -78,6 +78,35 @@ def test_clusters_are_wanted_alike_where_kinds_are(run, monkeypatch, sizes, sett
     )
 
 
+# ---- neighbours
+
+
+@pytest.fixture
+def bold() -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows (240, 6) of four kinds, and their kinds, with one direction of fifty times their distance that tells nothing."""
+    rng = torch.Generator().manual_seed(0)
+    kinds_N = torch.arange(240) % 4
+    z_ND = torch.eye(4, 6)[kinds_N] + 0.05 * torch.randn(240, 6, generator=rng)
+    z_ND[:, 5] = 50 * torch.randn(240, generator=rng)
+    return z_ND + 100, kinds_N
+
+
+@pytest.mark.parametrize("settings, purity", [({}, 1.0), ({"neighbor_components": 0}, 0.25), ({"pretext": "frozen"}, 0.25)])
+def test_learned_features_are_compared_whitened(run, bold, settings, purity):
+    z_ND, kinds_N = bold
+    found_NK = scan.neighbours(z_ND, scan.Config(n_clusters=4, n_neighbors=10, **settings), run)
+    alike = float((kinds_N[found_NK] == kinds_N[:, None]).float().mean())
+    assert alike > 0.95 if purity == 1 else abs(alike - purity) < 0.05
+
+
+@pytest.mark.parametrize("k, components, width", [(2, 3, 4), (2, 5, 5), (4, 3, 8), (2, 99, 12)])
+def test_so_many_components_or_twice_the_clusters_but_ten_images_for_each(run, watch, k, components, width):
+    z_ND = torch.randn(120, 20, generator=torch.Generator().manual_seed(0))
+    asked = watch(scan.near, "pca_whiten")
+    scan.neighbours(z_ND, scan.Config(n_clusters=k, n_neighbors=5, neighbor_components=components), run)
+    assert [given[1] for given, _ in asked] == [width]
+
+
 # ---- the whole network
 
 

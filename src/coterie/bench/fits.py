@@ -32,8 +32,9 @@ WHOLE = "whole"  # the protocol: fitted on all pictures of the set, and scored o
 
 @dataclass(frozen=True)
 class Fit:
-    """A row to be made. `features`: the fit whose encoder is taken, frozen, and only the last step is this one's. `pretext_of`: the method
-    whose preset says how the encoder is trained, where that is not this one's own."""
+    """A row to be made. `features`: the fit whose encoder is taken: frozen, so that only the last step is this one's, or, where that fit
+    is a pretext for a method, in place of the method's own pretext. `pretext_of`: the method whose preset says how the encoder is trained,
+    where that is not this one's own."""
 
     method: str
     set: str
@@ -101,7 +102,8 @@ def fitted(one: Fit, pictures: PictureSet, asked: Asked) -> Path:
     if one.features:
         before = fitted(one.features, pictures, asked)
         made = read_config(before)["settings"]
-        settings |= {"encoder": made["encoder"], "image_size": made["image_size"], "weights": str(before.absolute()), "pretext": "frozen"}
+        settings |= {"encoder": made["encoder"], "image_size": made["image_size"], "weights": str(before.absolute())}
+        settings |= {"pretext": made["pretext"], "pretext_epochs": 0} if one.features.pretext_of else {"pretext": "frozen"}
     images, plan = fitting.plan(
         str(pictures.pictures), one.method, clusters=clusters, preset=preset, settings=settings, seed=one.seed,
         gpu=gpu, cache=asked.cache, own=pictures.preset,

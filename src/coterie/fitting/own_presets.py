@@ -15,7 +15,7 @@ def _scan(preset: str, n: int, gpu: bool) -> dict[str, Any]:
     if preset == "quick":
         return {"n_heads": 4, "cluster_epochs": 6, "cluster_steps": 20, "selflabel_epochs": 2, "selflabel_batch": 64, **MUON}
     if preset == "digits":
-        return {"selflabel_epochs": 24}
+        return {"selflabel_epochs": 24, "selflabel_rate": 1e-3, "average_epochs": 5.0}
     if preset.startswith("imagenet"):
         batch = 512 if preset == "imagenet50" else 1024
         own: dict[str, Any] = {"n_neighbors": 50, "n_heads": 10, "cluster_epochs": 100, "cluster_batch": batch}

@@ -14,8 +14,9 @@ SIMCLR: dict[str, Any] = {  # SCAN's first stage on small images
     "pretext_schedule": "cosine", "pretext_decay": 1e-4, "pretext_temperature": 0.1, "pretext_anchors": "first", "projection": 128,
 }  # fmt: skip
 SCAN: dict[str, Any] = SIMCLR | {
-    "n_neighbors": 20, "include_self": True, "n_heads": 1, "start": "random", "sizes": "even", "entropy_weight": 5.0, "cluster_epochs": 0,
-    "network_rate": 1e-4, "network_schedule": "constant", "network_decay": 1e-4, "threshold": 0.99, "balance": True, "average_epochs": 0.0,
+    "n_neighbors": 20, "neighbor_components": 0, "include_self": True, "n_heads": 1, "start": "random", "sizes": "even",
+    "entropy_weight": 5.0, "cluster_epochs": 0, "network_rate": 1e-4, "network_schedule": "constant", "network_decay": 1e-4,
+    "threshold": 0.99, "balance": True, "average_epochs": 0.0,
     "selflabel_batch": 1000, "selflabel_rate": 1e-4, "selflabel_schedule": "constant", "selflabel_decay": 1e-4, "final": "heads",
 }  # fmt: skip
 SPICE: dict[str, Any] = {

@@ -69,7 +69,7 @@ def heads(z_ND: Tensor, config: Config, run: Run) -> nn.Module:
     """The best of SCAN's heads on these features (N, D), (B, D) -> logits (1, B, K)."""
     from coterie.methods import scan  # which has this last step, too
 
-    stage = scan.Config(n_clusters=config.n_clusters, approximate=config.approximate, sizes=config.sizes)
+    stage = scan.Config(n_clusters=config.n_clusters, approximate=config.approximate, sizes=config.sizes, neighbor_components=0)
     return scan.cluster(z_ND, scan.neighbours(z_ND, stage, run), stage, run)
 
 

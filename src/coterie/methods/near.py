@@ -7,10 +7,12 @@ from typing import Literal
 
 from torch import Tensor
 
+from coterie.clustering.kmeans import pca_whiten
 from coterie.clustering.neighbours import Neighbours, nearest
 from coterie.run import Run
 
 Approximate = Literal["auto", "true", "false"]
+ROWS = 10  # for a component, at least: of fewer the last ones are noise
 MANY = 100_000  # rows from which all pairs take long on a CPU: their time grows with the square (benchmarks/results/near.csv)
 
 
@@ -18,6 +20,17 @@ def neighbours(z_ND: Tensor, count: int, how: Approximate, run: Run) -> Tensor:
     """The `count` most similar others of each row, (N, K) int64."""
     found: Neighbours = run.once("neighbours", nearest, z_ND, count, None, approximately(how, z_ND, run))
     return found.index_NK
+
+
+def comparable(z_ND: Tensor, components: int, k: int) -> Tensor:
+    """The features among which images are alike: whitened to so many main axes, or twice the `k` clusters; 0: as they are.
+
+    A pretext gives a few directions most of the variance, such as how bold a digit is drawn, and they would decide; whitened, all count
+    alike. With few images the last components are noise.
+    """
+    if not components or len(z_ND) < 2:
+        return z_ND
+    return pca_whiten(z_ND, max(2, min(max(components, 2 * k), len(z_ND) // ROWS)))
 
 
 def approximately(how: Approximate, z_ND: Tensor, run: Run) -> bool:

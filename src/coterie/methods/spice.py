@@ -21,7 +21,6 @@ from torch.optim import SGD, Adam
 
 from coterie import augment
 from coterie.augment import Augment
-from coterie.clustering.kmeans import pca_whiten
 from coterie.errors import InputError
 from coterie.images import Images
 from coterie.learning.diagnose import agreement, discord, vital_signs
@@ -175,12 +174,8 @@ def batches_of(n: int, config: Config, run: Run, epoch: int) -> tuple[Tensor, ..
 
 
 def comparable(z_ND: Tensor, config: Config) -> Tensor:
-    """The features among which an image is similar to a prototype. A pretext gives a few directions most of the variance, such as how bold
-    a digit is drawn, and they would decide; whitened, all count alike. With few images the last components are noise. Features that were
-    given stay what they are."""
-    if not config.components or config.encoder == PRECOMPUTED or len(z_ND) < 2:
-        return z_ND
-    return pca_whiten(z_ND, max(2, min(max(config.components, 2 * config.n_clusters), len(z_ND) // 10)))
+    """The features among which an image is similar to a prototype; features that were given stay what they are."""
+    return near.comparable(z_ND, 0 if config.encoder == PRECOMPUTED else config.components, config.n_clusters)
 
 
 def trust(clustered: Fitted, config: Config, run: Run) -> Tensor:
