@@ -44,6 +44,7 @@ ABLATIONS = {
             "SCAN's loss, a head that begins anywhere": HEADS | {"n_heads": 1, "start": "random"},
             "SCAN's loss, the best of twenty": HEADS | {"start": "random"},
             "SCAN's loss, half of them from clusterings": HEADS,
+            "the same, neighbours among features as they are": HEADS | {"neighbor_components": 0},
             "and self-labelling, by the network itself at 0.99": {"threshold": 0.99, "average_epochs": 0.0},
             "and self-labelling": {},
         },
@@ -156,7 +157,7 @@ def named(row: page.Row, ablation: Ablation) -> str:
 def table(name: str, ablation: Ablation) -> Table:
     about = f"Made by `coterie bench {name}`. {ablation.about}"
     if ablation.shared:
-        about += "\nThe lines of one seed begin with one pretext, frozen encoder and all; what follows it may go on to train it."
+        about += "\nThe lines of one seed begin with the encoder of one pretext; what follows may go on to train it."
     return listed(name, ablation.title, about, partial(runs, ablation=ablation), partial(named, ablation=ablation))
 
 
