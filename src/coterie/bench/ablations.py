@@ -44,7 +44,7 @@ ABLATIONS = {
             "SCAN's loss, a head that begins anywhere": HEADS | {"n_heads": 1, "start": "random"},
             "SCAN's loss, the best of twenty": HEADS | {"start": "random"},
             "SCAN's loss, half of them from clusterings": HEADS,
-            "the same, neighbours among features as they are": HEADS | {"neighbor_components": 0},
+            "SCAN's loss, neighbours among features as they are": HEADS | {"neighbor_components": 0},
             "and self-labelling, by the network itself at 0.99": {"threshold": 0.99, "average_epochs": 0.0},
             "and self-labelling": {},
         },

@@ -36,6 +36,6 @@ def draw(rows: list[Row], path: Path, named: Callable[[Row], str]) -> None:
             panel.set(xlim=(0, 1), ylim=(-0.6, len(lines) - 0.4))
             panel.grid(axis="x", color="#e4e4e8")
             panel.set_title(f"{title(some[0]['set'])}, preset {some[0]['preset']}", loc="left", fontsize=9.5)
-        panels[-1, 0].set_xlabel("ACC: the mean, and from the worst run to the best")
+        figure.supxlabel("ACC: the mean, and from the worst run to the best", fontsize=9)  # of the figure: long names leave panels narrow
         figure.savefig(path, dpi=110, metadata={"Software": None})
         plt.close(figure)
