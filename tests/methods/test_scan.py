@@ -91,7 +91,11 @@ def bold() -> tuple[torch.Tensor, torch.Tensor]:
     return z_ND + 100, kinds_N
 
 
-@pytest.mark.parametrize("settings, purity", [({}, 1.0), ({"neighbor_components": 0}, 0.25), ({"pretext": "frozen"}, 0.25)])
+@pytest.mark.parametrize("settings, purity", [
+    ({}, 1.0), ({"weights": "runs/mine"}, 1.0), ({"encoder": "vgg16-sobel", "weights": "runs/mine"}, 1.0),
+    ({"neighbor_components": 0}, 0.25), ({"pretext": "frozen"}, 0.25), ({"encoder": "lite0", "pretrained": True, "trains": "last"}, 0.25),
+    ({"encoder": "resnet18", "weights": "model.safetensors"}, 0.25),
+])  # fmt: skip
 def test_learned_features_are_compared_whitened(run, bold, settings, purity):
     z_ND, kinds_N = bold
     found_NK = scan.neighbours(z_ND, scan.Config(n_clusters=4, n_neighbors=10, **settings), run)

@@ -42,7 +42,7 @@ ABLATIONS = {
         "Table 1 of the paper: k-means on the pretext, SCAN's loss, self-labelling; and what is ours beside it.", "scan",
         {
             "SCAN's loss, a head that begins anywhere": HEADS | {"n_heads": 1, "start": "random"},
-            "SCAN's loss, the best of twenty": HEADS | {"start": "random"},
+            "SCAN's loss, the best of heads that begin anywhere": HEADS | {"start": "random"},
             "SCAN's loss, half of them from clusterings": HEADS,
             "SCAN's loss, neighbours among features as they are": HEADS | {"neighbor_components": 0},
             "and self-labelling, by the network itself at 0.99": {"threshold": 0.99, "average_epochs": 0.0},

@@ -23,7 +23,7 @@ from coterie.clustering.rows import means
 from coterie.images import Images
 from coterie.methods.bounds import Count, Whole
 from coterie.methods.fitted import Fitted
-from coterie.methods.near import Approximate, approximately
+from coterie.methods.near import ROWS, Approximate, approximately
 from coterie.methods.pretext import PretextConfig
 from coterie.methods.sizes import Sizes, of_any_size
 from coterie.networks.encoder import PRECOMPUTED, Encoder, build, features
@@ -32,7 +32,6 @@ from coterie.run import Run
 from coterie.run.devices import unwrap
 
 Final = Literal["heads", "diffusion", "k-means"]
-ROWS = 10  # images for each component of a whitening, at least: with few images the last components are noise, and tell nothing apart
 FLOOR = 1e-4  # of the largest variance, below which a component is not enlarged: there the rounding of bf16 begins
 
 

@@ -1,6 +1,6 @@
 """The neighbours of every image: all pairs compared, or only rows near each other where all pairs would take long.
 
-Shapes: N images, D feature, K neighbours.
+Shapes: N images, D feature, d components, K neighbours.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from coterie.clustering.neighbours import Neighbours, nearest
 from coterie.run import Run
 
 Approximate = Literal["auto", "true", "false"]
-ROWS = 10  # for a component, at least: of fewer the last ones are noise
+ROWS = 10  # for each component of a whitening, at least: with few images the last components are noise, and tell nothing apart
 MANY = 100_000  # rows from which all pairs take long on a CPU: their time grows with the square (benchmarks/results/near.csv)
 
 
@@ -23,10 +23,11 @@ def neighbours(z_ND: Tensor, count: int, how: Approximate, run: Run) -> Tensor:
 
 
 def comparable(z_ND: Tensor, components: int, k: int) -> Tensor:
-    """The features among which images are alike: whitened to so many main axes, or twice the `k` clusters; 0: as they are.
+    """The features among which images are alike, (N, d): whitened to so many main axes, or twice the `k` clusters, one for 10 rows at most;
+    0 components, or a single row: as they are. InputError: rows that are not finite.
 
     A pretext gives a few directions most of the variance, such as how bold a digit is drawn, and they would decide; whitened, all count
-    alike. With few images the last components are noise.
+    alike.
     """
     if not components or len(z_ND) < 2:
         return z_ND

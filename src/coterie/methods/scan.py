@@ -51,7 +51,7 @@ class Config(FinalConfig):
     """Settings of SCAN. Numbers without a source were found on digits, Fashion-MNIST and CIFAR-10 (benchmarks/results)."""
 
     n_neighbors: Whole = 0  # 0: 20 (SCAN sec. 3.1; 50 on ImageNet), fewer below 64 images a cluster: 2.5 times the root of their number
-    neighbor_components: Whole = 64  # compared: learned features whitened to so many, or twice n_clusters; 0: as they are, as published
+    neighbor_components: Whole = 64  # compared from scratch: features whitened to so many, or twice n_clusters; 0: as they are (published)
     include_self: bool = True  # an image may be drawn as its own neighbour, as in the published code
     spaces: str = ""  # widths of the features of several encoders that stand side by side, "1280,1280"; empty: one encoder
     n_heads: Whole = 0  # the best is chosen by loss (published: 1, 10 on ImageNet); 0: 20, 40 on given features, of many clusters fewer
@@ -100,9 +100,9 @@ def stages(encoder: nn.Module, images: Images, config: Config, run: Run) -> Fitt
 
 
 def neighbours(z_ND: Tensor, config: Config, run: Run) -> Tensor:
-    """Stage 2: the nearest others of each image, (N, K) int64. Frozen features are compared as they are."""
+    """Stage 2: the nearest others of each image, (N, K) int64. Those of published weights are compared as they are, trained on or not."""
     count = min(config.n_neighbors, len(z_ND) - 1) or neighbourhood(len(z_ND), config.n_clusters, PUBLISHED)
-    components = 0 if config.pretext == "frozen" else config.neighbor_components
+    components = config.neighbor_components if pretext.from_scratch(config) else 0
     return near.neighbours(near.comparable(z_ND, components, config.n_clusters), count, config.approximate, run)
 
 

@@ -12,7 +12,7 @@ from coterie.images import Images
 from coterie.learning.schedule import Schedule
 from coterie.methods.bounds import Amount, BelowOne, Count, Dimensions, Pixels, PixelsOrSame, Positive, Whole
 from coterie.networks import kept
-from coterie.networks.encoder import PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, features
+from coterie.networks.encoder import OWN, PRECOMPUTED, Encoder, EncoderSpec, build, colour_statistics, features
 from coterie.networks.weights import load_pretrained, load_weights
 from coterie.run import Run
 
@@ -80,6 +80,13 @@ def features_of(encoder: nn.Module, images: Images, config: PretextConfig, run: 
     if config.pretext != "frozen" or config.encoder in ("pixels", PRECOMPUTED):
         return run.once("features", features, encoder, images, run)
     return run.once("features", kept.features, encoder, images, run)
+
+
+def from_scratch(config: PretextConfig) -> bool:
+    """Whether a pretext made the features out of these pictures alone, or of weights of one of our own networks, of which none are
+    published; not frozen weights, not those of timm."""
+    known = bool(config.weights) and EncoderSpec(config.encoder, config.image_size).network not in OWN
+    return config.pretext != "frozen" and not config.pretrained and not known
 
 
 def _start(images: Images, config: PretextConfig) -> Encoder:
