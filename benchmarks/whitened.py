@@ -1,8 +1,8 @@
-"""Among which features SCAN's neighbours are best found, and how it labels itself then: `python -m benchmarks.whitened quick [--seeds 10]`.
+"""Among which features SCAN finds neighbours best, and how it labels itself then: `python -m benchmarks.whitened digits [--axes 0 64]`.
 
 The pretext of a preset learns digits, a seed at a time (0 to 9 chose the defaults; nothing else is told from here). For each number of axes
 to which its features are whitened (0: as they are) a row of whitened.csv: how many of an image's neighbours have its label (purity), ACC of
-the chosen head, and ACC after self-labelling by the two ways (--ways for one alone). No label chose anything within a fit.
+the chosen head, and ACC after self-labelling by two rates and memories (fast, gentle). No label chose anything within a fit.
 """
 
 import argparse
@@ -32,7 +32,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset", choices=("quick", "digits"))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--ways", nargs="*", choices=tuple(WAYS), default=list(WAYS))
     parser.add_argument("--axes", type=int, nargs="*", default=list(AXES))
     asked = parser.parse_args()
     devices, labels = Devices(), load_digits().target
@@ -49,31 +48,27 @@ def main() -> None:
         for key in keys:
             if not done("whitened", key):
                 ends = replace(config, neighbor_components=key["components"])
-                record("whitened", key | judged(encoder, z_ND, labels, images, ends, asked.ways, seed, devices))
+                record("whitened", key | judged(encoder, z_ND, labels, images, ends, seed, devices))
 
 
 def judged(
-    encoder: nn.Module, z_ND: Tensor, labels: NDArray[np.int64], images: Images, config: scan.Config, ways: list[str], seed: int,
-    devices: Devices,
-) -> dict[str, float | str]:  # fmt: skip
+    encoder: nn.Module, z_ND: Tensor, labels: NDArray[np.int64], images: Images, config: scan.Config, seed: int, devices: Devices
+) -> dict[str, float]:
     run = Run(seed=seed, devices=devices)
     neighbours_NK = scan.neighbours(z_ND, config, run)
     head = scan.cluster(z_ND, neighbours_NK, config, run)
     run.close()
     clustered, labels_N = Fitted.from_parts(encoder, head, z_ND), torch.as_tensor(labels)
-    row: dict[str, float | str] = {
+    row = {
         "purity": round(float((labels_N[neighbours_NK] == labels_N[:, None]).float().mean()), 4),
         "heads_acc": round(accuracy(labels, clustered.p_NK.argmax(1).numpy()), 4),
     }
-    for way in WAYS:
-        row[f"{way}_acc"] = ""
-        if way in ways:
-            rate, memory = WAYS[way]
-            run = Run(seed=seed, devices=devices)
-            gone_on = replace(config, selflabel_rate=rate, average_epochs=memory)
-            p_NK = scan.self_label(clustered, neighbours_NK, images, gone_on, run).p_NK
-            row[f"{way}_acc"] = round(accuracy(labels, p_NK.argmax(1).numpy()), 4)
-            run.close()
+    for way, (rate, memory) in WAYS.items():
+        run = Run(seed=seed, devices=devices)
+        gone_on = replace(config, selflabel_rate=rate, average_epochs=memory)
+        p_NK = scan.self_label(clustered, neighbours_NK, images, gone_on, run).p_NK
+        row[f"{way}_acc"] = round(accuracy(labels, p_NK.argmax(1).numpy()), 4)
+        run.close()
     return row
 
 
